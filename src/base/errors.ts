@@ -28,28 +28,64 @@ interface ErrorKind {
 /** Every error code; docs/reference/errors.md lists exactly these, and a test compares the two. */
 export const ERROR_TABLE = {
   usage: { exitCode: EXIT.usage, summary: 'The command line or nixferry.toml asks for something that does not exist.' },
-  'bad-root': { exitCode: EXIT.usage, summary: 'A root is none of the kinds that Nixferry knows, or cannot be resolved.' },
-  'nix-not-found': { exitCode: EXIT.usage, summary: 'The root needs Nix on this machine, and there is none on the PATH.' },
+  'bad-root': {
+    exitCode: EXIT.usage,
+    summary: 'A root is none of the kinds that Nixferry knows, or cannot be resolved.',
+  },
+  'nix-not-found': {
+    exitCode: EXIT.usage,
+    summary: 'The root needs Nix on this machine, and there is none on the PATH.',
+  },
   'nix-failed': { exitCode: EXIT.usage, summary: 'The installed Nix refused to evaluate or describe the root.' },
   'program-missing': { exitCode: EXIT.usage, summary: 'A program that this data needs (xz, bzip2) is not installed.' },
-  'not-a-mirror': { exitCode: EXIT.usage, summary: 'The directory is not a mirror, or is one that must not be used as such.' },
+  'not-a-mirror': {
+    exitCode: EXIT.usage,
+    summary: 'The directory is not a mirror, or is one that must not be used as such.',
+  },
   'not-a-shipment': { exitCode: EXIT.usage, summary: 'The directory holds no shipment.' },
-  'target-occupied': { exitCode: EXIT.usage, summary: 'The target already holds something else; nothing is overwritten.' },
-  'store-dir-mismatch': { exitCode: EXIT.usage, summary: 'Upstream, shipment and mirror speak of different store folders.' },
+  'target-occupied': {
+    exitCode: EXIT.usage,
+    summary: 'The target already holds something else; nothing is overwritten.',
+  },
+  'store-dir-mismatch': {
+    exitCode: EXIT.usage,
+    summary: 'Upstream, shipment and mirror speak of different store folders.',
+  },
   'bad-key': { exitCode: EXIT.usage, summary: 'A key is not in the form name:base64.' },
   'address-in-use': { exitCode: EXIT.usage, summary: 'The address given to --listen cannot be opened.' },
-  'import-partial': { exitCode: EXIT.partial, summary: 'Complete roots were imported; what the others still need is listed.' },
-  'basis-missing': { exitCode: EXIT.basisMissing, summary: 'The shipment builds on paths that this mirror does not hold.' },
-  'not-trusted': { exitCode: EXIT.notTrusted, summary: 'A signature is missing, wrong, or made by a key that is not trusted here.' },
+  'import-partial': {
+    exitCode: EXIT.partial,
+    summary: 'Complete roots were imported; what the others still need is listed.',
+  },
+  'basis-missing': {
+    exitCode: EXIT.basisMissing,
+    summary: 'The shipment builds on paths that this mirror does not hold.',
+  },
+  'not-trusted': {
+    exitCode: EXIT.notTrusted,
+    summary: 'A signature is missing, wrong, or made by a key that is not trusted here.',
+  },
   'damage-repaired': { exitCode: EXIT.damageRepaired, summary: 'Damaged files were found and replaced by good ones.' },
   damage: { exitCode: EXIT.damage, summary: 'Bytes are not what they were when they were hashed or signed.' },
   'no-space': { exitCode: EXIT.noSpace, summary: 'The work needs more room than the file system has.' },
   'wrong-site': { exitCode: EXIT.wrongSite, summary: 'The shipment was made for another site.' },
-  'newer-format': { exitCode: EXIT.newerFormat, summary: 'The data was written by a newer Nixferry than this one can read.' },
-  'upstream-incomplete': { exitCode: EXIT.upstreamIncomplete, summary: 'Some paths could not be had; all others are in the mirror.' },
-  'upstream-unreachable': { exitCode: EXIT.upstreamIncomplete, summary: 'An upstream cache does not answer or is none.' },
+  'newer-format': {
+    exitCode: EXIT.newerFormat,
+    summary: 'The data was written by a newer Nixferry than this one can read.',
+  },
+  'upstream-incomplete': {
+    exitCode: EXIT.upstreamIncomplete,
+    summary: 'Some paths could not be had; all others are in the mirror.',
+  },
+  'upstream-unreachable': {
+    exitCode: EXIT.upstreamIncomplete,
+    summary: 'An upstream cache does not answer or is none.',
+  },
   'mirror-locked': { exitCode: EXIT.locked, summary: 'Another Nixferry is writing to this mirror.' },
-  interrupted: { exitCode: EXIT.interrupted, summary: 'Ctrl-C or a signal; the same command goes on where it stopped.' },
+  interrupted: {
+    exitCode: EXIT.interrupted,
+    summary: 'Ctrl-C or a signal; the same command goes on where it stopped.',
+  },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERROR_TABLE;
