@@ -1,0 +1,11 @@
+// The one barrel of the project: what `nixferry/nix` offers to others. Inside the project, import the files themselves.
+export * from './base32.ts';
+export * from './base64.ts';
+export * from './cache-info.ts';
+export * from './content-address.ts';
+export * from './format-error.ts';
+export * from './hash.ts';
+export * from './narinfo.ts';
+export * from './signature.ts';
+export * from './store-path.ts';
+export * from './store-path-kinds.ts';
