@@ -13,9 +13,27 @@ export const LIMITS = {
   realisationBytes: 1024 * 1024,
   storePathsListBytes: 512 * 1024 * 1024,
   configBytes: 1024 * 1024,
+  // Asking Nix
+  nixOutputBytes: 256 * 1024 * 1024,
+  nixComplaintCharacters: 4000,
+  nixPathsPerQuery: 500,
+  // The mirror
+  storageReadBytes: 64 * 1024 * 1024,
+  storageBatchFiles: 4096,
+  fileSyncsInFlight: 16,
+  fileChunkBytes: 256 * 1024,
+  mirrorFormatBytes: 64 * 1024,
+  keyFileBytes: 4096,
+  rootRecordBytes: 512 * 1024 * 1024,
+  indexBatchRows: 10_000,
+  narInfoReadsInFlight: 32,
+  intakeMemoryBytes: 256 * 1024 * 1024,
+  intakeAttempts: 5,
   // Shipments
   manifestBytes: 1024 * 1024,
   manifestSignatureBytes: 64 * 1024,
+  shipmentRoots: 4096,
+  shipmentVolumes: 8192,
   inventoryLineBytes: 16 * 1024 * 1024,
   inventoryBytes: 8 * 1024 * 1024 * 1024,
   // HTTP as a client
@@ -33,4 +51,10 @@ export const LIMITS = {
   // Decompression
   xzOneShotCompressedBytes: 8 * 1024 * 1024,
   xzOneShotOutputBytes: 64 * 1024 * 1024,
+  xzFallbackCompressedBytes: 64 * 1024 * 1024,
+  xzFallbackOutputBytes: 256 * 1024 * 1024,
+  xzDecoderMemoryBytes: 512 * 1024 * 1024,
+  zstdWindowLog: 27,
+  decompressedChunkBytes: 256 * 1024,
+  programStderrBytes: 1024,
 } as const;
