@@ -52,7 +52,7 @@ export async function* decompressWithProgram(
     const end = await ended;
     if (end.error !== undefined) throw end.error;
     if (end.code !== 0 || complaints.text !== '')
-      throw damaged(compression, complaints.text || `the program ended with ${end.code}`);
+      throw damaged(compression, firstComplaint(complaints.text) ?? `${program} ended with ${end.code}`);
   } catch (error) {
     throw input.blame(error, signal, (cause) => cause);
   } finally {
