@@ -1,0 +1,62 @@
+// The house has storeys; imports point down. See docs/architecture.md.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  drawPicture,
+  type ImportStatement,
+  importedNames,
+  isTest,
+  readImports,
+  readPicture,
+  roomOf,
+  STOREYS,
+} from './support/layers.ts';
+
+const imports = await readImports();
+const betweenFiles = imports.filter(({ kind }) => kind === 'file');
+
+const storeyOf = (file: string): number => STOREYS.findIndex((rooms) => rooms.includes(roomOf(file)));
+const show = ({ from, to }: ImportStatement): string => `src/${from} imports ${to}`;
+
+test('importedNames finds every kind of import when comments and strings look like one', () => {
+  const source = [
+    "import { a } from './a.ts';",
+    "import type { B } from '../b.ts';",
+    'import {',
+    '  c,',
+    "} from './c.ts';",
+    "import './d.ts';",
+    "export { e } from './e.ts';",
+    "export * from './f.ts';",
+    "const g = await import('./g.ts');",
+    "// import { no } from './no.ts';",
+    "export const text = 'import nothing from';",
+    "export type Kind = 'import' | 'export';",
+  ].join('\n');
+  const expected = ['a', '../b', 'c', 'd', 'e', 'f', 'g'].map(
+    (name) => `${name.startsWith('.') ? '' : './'}${name}.ts`,
+  );
+  assert.deepEqual(importedNames(source), expected);
+});
+
+test('every import stays inside src and names a room that the house has', () => {
+  assert.ok(betweenFiles.length > 0);
+  assert.deepEqual(betweenFiles.filter(({ from, to }) => storeyOf(from) === -1 || storeyOf(to) === -1).map(show), []);
+});
+
+test('every import points down or stays in its room', () => {
+  const upwards = betweenFiles.filter(({ from, to }) => roomOf(from) !== roomOf(to) && storeyOf(from) >= storeyOf(to));
+  assert.deepEqual(upwards.map(show), []);
+});
+
+test('src/nix imports only itself and node:crypto', () => {
+  const others = imports.filter(
+    ({ from, to }) => roomOf(from) === 'nix' && !isTest(from) && roomOf(to) !== 'nix' && to !== 'node:crypto',
+  );
+  assert.deepEqual(others.map(show), []);
+});
+
+test('the picture in docs/architecture.md is what the imports are', async () => {
+  assert.equal(await readPicture(), drawPicture(imports), 'type: npm run layers');
+});
