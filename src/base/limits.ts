@@ -34,7 +34,10 @@ export const LIMITS = {
   manifestSignatureBytes: 64 * 1024,
   shipmentRoots: 4096,
   shipmentVolumes: 8192,
-  inventoryLineBytes: 16 * 1024 * 1024,
+  shippedSignatures: 64,
+  shippedFileBytes: 64 * 1024 * 1024,
+  /** A path has some thousand references at most; 100,000 fit. */
+  inventoryLineBytes: 8 * 1024 * 1024,
   inventoryBytes: 8 * 1024 * 1024 * 1024,
   // HTTP as a client
   narInfoRequestsInFlight: 256,
@@ -45,9 +48,43 @@ export const LIMITS = {
   httpRedirects: 10,
   retryBaseMs: 250,
   retryCeilingMs: 60_000,
+  /** Connections to one host over HTTP/1.1; a burst of requests shares them. */
+  httpConnectionsPerHost: 64,
+  /** Requests that share one HTTP/2 connection, and such connections to one host. */
+  httpStreamsPerConnection: 128,
+  http2ConnectionsPerHost: 2,
+  http2WindowBytes: 16 * 1024 * 1024,
+  /** What must arrive while a body is waited for as long as a stall may last: less is a stall, too. */
+  httpSlowestBytesPerStall: 1024,
+  /** How long a host that cannot be connected to is left alone before one request tries again; doubles up to the ceiling. */
+  hostDownMs: 60_000,
+  hostDownCeilingMs: 16 * 60_000,
+  narInfoTotalMs: 120_000,
+  /** A resumed transfer that has brought this much has its attempts given back. */
+  resumeProgressBytes: 64 * 1024,
+  proxyAnswerBytes: 16 * 1024,
+  netrcBytes: 1024 * 1024,
+  caFileBytes: 16 * 1024 * 1024,
+  storePathsListLineBytes: 4096,
   // HTTP as a server
   requestUrlBytes: 4096,
+  requestHeaderBytes: 32 * 1024,
+  requestTimeoutMs: 30_000,
+  clientStallMs: 300_000,
+  keepAliveMs: 75_000,
+  connectionsPerWorker: 4096,
   shutdownGraceMs: 30_000,
+  workers: 256,
+  workerRestartBaseMs: 250,
+  workerRestartCeilingMs: 30_000,
+  servedNarInfoCacheBytes: 64 * 1024 * 1024,
+  servedListingCacheBytes: 16 * 1024 * 1024,
+  servedFolderCheckMs: 250,
+  servedFolderSettleMs: 3000,
+  listingNarBytes: 512 * 1024 * 1024,
+  listingsAtOnce: 2,
+  listingsWaiting: 64,
+  missLogLinesPerSecond: 20,
   // Decompression
   xzOneShotCompressedBytes: 8 * 1024 * 1024,
   xzOneShotOutputBytes: 64 * 1024 * 1024,

@@ -1,0 +1,339 @@
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { DatabaseSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
+import { sql } from 'kysely';
+import type { Hash } from '../nix/hash.ts';
+import { type HashPart, type StorePath, storePathFromBaseName } from '../nix/store-path.ts';
+import { rebuildIndexTables, refreshIndex } from './index-refresh.ts';
+import { createIndexTables, hasIndexTables, queryBuilder } from './index-schema.ts';
+import { dropEntries, type IndexEntry, putEntries, readChangeToken, writeChangeToken } from './index-tables.ts';
+import type { Storage } from './storage.ts';
+
+/** What the index knows of one visible path; signatures and references stand in the narinfo alone, or in `references`. */
+export interface IndexedPath {
+  readonly hashPart: HashPart;
+  readonly storePath: StorePath;
+  readonly url: string;
+  readonly compression: string;
+  readonly fileHash: Hash | undefined;
+  readonly fileSizeBytes: number | undefined;
+  readonly narHash: Hash;
+  readonly narSizeBytes: number;
+  readonly deriver: StorePath | undefined;
+  readonly contentAddress: string | undefined;
+}
+
+export interface IndexTotals {
+  readonly paths: number;
+  readonly narBytes: number;
+  /** A NAR file that several paths share counts once; one of unknown size counts as its NAR. */
+  readonly fileBytes: number;
+}
+
+export interface IndexedClosure {
+  /** Sorted by hash part. */
+  readonly paths: readonly IndexedPath[];
+  /** Asked for, or referred to, but not visible here. */
+  readonly missing: readonly HashPart[];
+}
+
+/** Answers about all visible paths at once. Derived from the narinfos: where the two differ, the narinfos are right. */
+export interface MirrorIndex {
+  has(hashPart: HashPart): Promise<boolean>;
+  get(hashPart: HashPart): Promise<IndexedPath | undefined>;
+  totals(): Promise<IndexTotals>;
+  /** Everything reachable from the given paths, themselves included. */
+  closure(hashParts: Iterable<HashPart>): Promise<IndexedClosure>;
+  /** The visible paths that refer to this one, itself left out; sorted. */
+  referrers(hashPart: HashPart): Promise<readonly HashPart[]>;
+  references(hashPart: HashPart): Promise<readonly HashPart[]>;
+  /** The visible paths that were built by a derivation; sorted. */
+  outputsOf(deriver: StorePath): Promise<readonly StorePath[]>;
+  /** How many visible paths have their contents in a NAR file. */
+  usersOfNar(url: string): Promise<number>;
+  /** All hash parts, sorted. */
+  hashParts(): Promise<readonly HashPart[]>;
+  /** Notes paths whose narinfos were just written; the storage was not changed by anything else meanwhile. */
+  add(entries: readonly IndexEntry[]): Promise<void>;
+  /** Notes paths whose narinfos were just removed. */
+  drop(hashParts: readonly HashPart[]): Promise<void>;
+  /** Reads everything anew; for `index --rebuild` and `verify`. */
+  rebuild(): Promise<void>;
+  /** Looks at the storage again; a reader that lives long calls it to see what a writer did since. */
+  refresh(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface OpenIndexOptions {
+  readonly file: string;
+  readonly storage: Storage;
+  readonly storeDir: string;
+  /** Without it nothing is ever written: what the file lacks is added to a copy in memory. */
+  readonly writable: boolean;
+}
+
+/** Opens the index; the file is touched at the first question. A missing, damaged or foreign file is as good as an empty one. */
+export function openIndex(options: OpenIndexOptions): MirrorIndex {
+  return new SqliteIndex(options);
+}
+
+const BUSY_TIMEOUT_MS = 10_000;
+const PATH_COLUMNS = `hash_part, base_name, url, compression, file_hash, file_size_bytes, nar_hash, nar_size_bytes, deriver, content_address`;
+
+class SqliteIndex implements MirrorIndex {
+  readonly #options: OpenIndexOptions;
+  #opening: Promise<OpenTables> | undefined;
+
+  constructor(options: OpenIndexOptions) {
+    this.#options = options;
+  }
+
+  async has(hashPart: HashPart): Promise<boolean> {
+    const { hasPath } = await this.#tables();
+    return hasPath.get(hashPart) !== undefined;
+  }
+
+  async get(hashPart: HashPart): Promise<IndexedPath | undefined> {
+    const { getPath } = await this.#tables();
+    const row = getPath.get(hashPart);
+    return row === undefined ? undefined : this.#asPath(row);
+  }
+
+  async totals(): Promise<IndexTotals> {
+    const { query } = await this.#tables();
+    const nars = query
+      .selectFrom('paths')
+      .select((path) => [
+        sql<number>`coalesce(max(file_size_bytes), max(nar_size_bytes))`.as('bytes'),
+        path.ref('url').as('url'),
+      ])
+      .groupBy('url');
+    const paths = await query
+      .selectFrom('paths')
+      .select(({ fn }) => [
+        fn.countAll<number>().as('paths'),
+        sql<number>`coalesce(sum(nar_size_bytes), 0)`.as('narBytes'),
+      ])
+      .executeTakeFirstOrThrow();
+    const files = await query
+      .selectFrom(nars.as('nars'))
+      .select(sql<number>`coalesce(sum(bytes), 0)`.as('fileBytes'))
+      .executeTakeFirstOrThrow();
+    return { ...paths, ...files };
+  }
+
+  async closure(hashParts: Iterable<HashPart>): Promise<IndexedClosure> {
+    const { getPath, getReferences } = await this.#tables();
+    const seen = new Set<HashPart>(hashParts);
+    const paths: IndexedPath[] = [];
+    const missing: HashPart[] = [];
+    // A set is walked in the order of insertion, also over what is added meanwhile: it is the queue.
+    for (const hashPart of seen) {
+      const row = getPath.get(hashPart);
+      if (row === undefined) {
+        missing.push(hashPart);
+        continue;
+      }
+      paths.push(this.#asPath(row));
+      for (const reference of getReferences.all(hashPart)) seen.add(reference['reference'] as HashPart);
+    }
+    return { paths: paths.toSorted((a, b) => (a.hashPart < b.hashPart ? -1 : 1)), missing: missing.toSorted() };
+  }
+
+  async referrers(hashPart: HashPart): Promise<readonly HashPart[]> {
+    const { query } = await this.#tables();
+    const rows = await query
+      .selectFrom('refs')
+      .select('hash_part')
+      .where('reference', '=', hashPart)
+      .where('hash_part', '!=', hashPart)
+      .orderBy('hash_part')
+      .execute();
+    return rows.map((row) => row.hash_part as HashPart);
+  }
+
+  async references(hashPart: HashPart): Promise<readonly HashPart[]> {
+    const { getReferences } = await this.#tables();
+    return getReferences.all(hashPart).map((row) => row['reference'] as HashPart);
+  }
+
+  async outputsOf(deriver: StorePath): Promise<readonly StorePath[]> {
+    const { query } = await this.#tables();
+    const rows = await query
+      .selectFrom('paths')
+      .select('base_name')
+      .where('deriver', '=', deriver.slice(this.#options.storeDir.length + 1))
+      .orderBy('base_name')
+      .execute();
+    return rows.map((row) => storePathFromBaseName(row.base_name, this.#options.storeDir));
+  }
+
+  async usersOfNar(url: string): Promise<number> {
+    const { query } = await this.#tables();
+    const row = await query
+      .selectFrom('paths')
+      .select(({ fn }) => fn.countAll<number>().as('users'))
+      .where('url', '=', url)
+      .executeTakeFirstOrThrow();
+    return row.users;
+  }
+
+  async hashParts(): Promise<readonly HashPart[]> {
+    const { query } = await this.#tables();
+    const rows = await query.selectFrom('paths').select('hash_part').orderBy('hash_part').execute();
+    return rows.map((row) => row.hash_part as HashPart);
+  }
+
+  async add(entries: readonly IndexEntry[]): Promise<void> {
+    await this.#change((database) => putEntries(database, entries));
+  }
+
+  async drop(hashParts: readonly HashPart[]): Promise<void> {
+    await this.#change((database) => dropEntries(database, hashParts));
+  }
+
+  async rebuild(): Promise<void> {
+    const { database } = await this.#tables();
+    await rebuildIndexTables(database, this.#options.storage, this.#options.storeDir);
+  }
+
+  async refresh(): Promise<void> {
+    if (this.#opening === undefined) return;
+    const { database, inMemory } = await this.#opening;
+    const token = await this.#options.storage.changeToken();
+    if (token !== undefined && token === readChangeToken(database)) return;
+    if (inMemory || this.#options.writable) {
+      await refreshIndex(database, this.#options.storage, this.#options.storeDir);
+    } else {
+      await this.close();
+      await this.#tables();
+    }
+  }
+
+  async close(): Promise<void> {
+    const opening = this.#opening;
+    this.#opening = undefined;
+    if (opening !== undefined) (await opening).database.close();
+  }
+
+  async #change(work: (database: DatabaseSync) => void): Promise<void> {
+    // Opening brings the tables level with the storage, so afterwards they may be said to be so again.
+    const { database } = await this.#tables();
+    writeChangeToken(database, undefined);
+    work(database);
+    writeChangeToken(database, await this.#options.storage.changeToken());
+  }
+
+  #tables(): Promise<OpenTables> {
+    this.#opening ??= openTables(this.#options).catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    });
+    return this.#opening;
+  }
+
+  #asPath(row: Record<string, unknown>): IndexedPath {
+    const { storeDir } = this.#options;
+    const deriver = row['deriver'] as string | null;
+    return {
+      hashPart: row['hash_part'] as HashPart,
+      storePath: storePathFromBaseName(row['base_name'] as string, storeDir),
+      url: row['url'] as string,
+      compression: row['compression'] as string,
+      fileHash: (row['file_hash'] as Hash | null) ?? undefined,
+      fileSizeBytes: (row['file_size_bytes'] as number | null) ?? undefined,
+      narHash: row['nar_hash'] as Hash,
+      narSizeBytes: row['nar_size_bytes'] as number,
+      deriver: deriver === null ? undefined : storePathFromBaseName(deriver, storeDir),
+      contentAddress: (row['content_address'] as string | null) ?? undefined,
+    };
+  }
+}
+
+type OpenTables = Awaited<ReturnType<typeof prepareTables>>;
+
+async function openTables(options: OpenIndexOptions): Promise<OpenTables> {
+  const { file, storage, storeDir, writable } = options;
+  if (writable) {
+    const database = await openForWriting(file);
+    await refreshIndex(database, storage, storeDir);
+    return prepareTables(database, false);
+  }
+  const onDisk = openForReading(file);
+  if (onDisk !== undefined) {
+    const token = await storage.changeToken();
+    if (token !== undefined && token === readChangeToken(onDisk)) return prepareTables(onDisk, false);
+    onDisk.close();
+  }
+  const database = new DatabaseSync(':memory:');
+  await createIndexTables(database);
+  if (onDisk !== undefined) copyTables(file, database);
+  await refreshIndex(database, storage, storeDir);
+  return prepareTables(database, true);
+}
+
+function prepareTables(database: DatabaseSync, inMemory: boolean) {
+  return {
+    database,
+    inMemory,
+    query: queryBuilder(database),
+    hasPath: database.prepare('SELECT 1 FROM paths WHERE hash_part = ?'),
+    getPath: database.prepare(`SELECT ${PATH_COLUMNS} FROM paths WHERE hash_part = ?`),
+    getReferences: database.prepare('SELECT reference FROM refs WHERE hash_part = ? ORDER BY reference'),
+  };
+}
+
+async function openForWriting(file: string): Promise<DatabaseSync> {
+  const present = existsSync(file) ? tryOpen(() => new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS })) : undefined;
+  const database = present ?? (await createDatabase(file));
+  // One file, no shared memory: the index must be readable on read-only media, and next to a writer. Pages are spilled only at the
+  // end of a batch, so that readers are kept waiting just for the commit.
+  database.exec(
+    'PRAGMA journal_mode = DELETE; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -131072; PRAGMA cache_spill = OFF',
+  );
+  return database;
+}
+
+async function createDatabase(file: string): Promise<DatabaseSync> {
+  for (const name of [file, `${file}-journal`, `${file}-wal`, `${file}-shm`]) await rm(name, { force: true });
+  const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
+  await createIndexTables(database);
+  return database;
+}
+
+function openForReading(file: string): DatabaseSync | undefined {
+  if (!existsSync(file)) return undefined;
+  return tryOpen(() => new DatabaseSync(file, { readOnly: true, timeout: BUSY_TIMEOUT_MS }));
+}
+
+/** The database if it is whole and of this version. Whatever is wrong with it, it can be made again from the narinfos. */
+function tryOpen(open: () => DatabaseSync): DatabaseSync | undefined {
+  let database: DatabaseSync | undefined;
+  try {
+    database = open();
+    const check = database.prepare('PRAGMA quick_check(1)').get();
+    if (hasIndexTables(database) && check?.['quick_check'] === 'ok') return database;
+  } catch (error) {
+    if (!isSqliteError(error)) throw error;
+  }
+  if (database?.isOpen === true) database.close();
+  return undefined;
+}
+
+function copyTables(file: string, into: DatabaseSync): void {
+  const url = pathToFileURL(file);
+  url.searchParams.set('mode', 'ro');
+  try {
+    into.prepare('ATTACH ? AS disk').run(url.href);
+    into.exec('INSERT INTO paths SELECT * FROM disk.paths; INSERT INTO refs SELECT * FROM disk.refs; DETACH disk');
+  } catch (error) {
+    // A writer may have thrown the file away in this very moment; then everything is read from the narinfos instead.
+    if (!isSqliteError(error)) throw error;
+    into.exec('DELETE FROM paths; DELETE FROM refs;');
+  }
+}
+
+function isSqliteError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR';
+}

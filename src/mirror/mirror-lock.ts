@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { DatabaseSync } from 'node:sqlite';
+import { NixferryError } from '../base/errors.ts';
+import type { PrivateLayout } from './layout.ts';
+
+const SQLITE_BUSY = 5;
+
+export interface MirrorLock extends Disposable {
+  readonly release: () => void;
+}
+
+/**
+ * Takes the right to write. The lock is an exclusive transaction on an empty SQLite file, which is a lock of the operating system:
+ * it ends with the process however that ends, so no stale lock is ever left behind. Throws `mirror-locked` at once when another holds it.
+ */
+export async function takeMirrorLock(layout: PrivateLayout, command: string): Promise<MirrorLock> {
+  const database = new DatabaseSync(layout.lockFile, { timeout: 0 });
+  try {
+    database.exec('BEGIN EXCLUSIVE');
+  } catch (error) {
+    database.close();
+    if (isBusy(error)) throw lockedError(layout);
+    throw error;
+  }
+  const since = new Date().toISOString();
+  try {
+    // Only information for whoever finds the lock taken, so it need not be durable.
+    await writeFile(layout.lockInfoFile, `${JSON.stringify({ pid: process.pid, command, since })}\n`);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  const release = (): void => {
+    if (database.isOpen) database.close();
+  };
+  return { release, [Symbol.dispose]: release };
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY;
+}
+
+function lockedError(layout: PrivateLayout): NixferryError {
+  return new NixferryError('mirror-locked', `${layout.folder} is being written by ${describeHolder(layout)}`, {
+    hint: 'wait until it has finished, or stop it; then type the same command again',
+  });
+}
+
+function describeHolder(layout: PrivateLayout): string {
+  try {
+    const info: unknown = JSON.parse(readFileSync(layout.lockInfoFile, 'utf8'));
+    if (typeof info === 'object' && info !== null && 'pid' in info && 'command' in info && 'since' in info) {
+      return `process ${String(info.pid)} (${String(info.command)}) since ${String(info.since)}`;
+    }
+  } catch {
+    // The note about the holder is only a courtesy: without it the lock is taken all the same.
+  }
+  return 'another process';
+}

@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { NixferryError, systemErrorCode } from '../base/errors.ts';
+import { readFileIfExists, syncDirectory, writeFileAtomic } from '../base/files.ts';
+import { LIMITS } from '../base/limits.ts';
+import { encodeBase32 } from '../nix/base32.ts';
+import type { StorePathBaseName } from '../nix/store-path.ts';
+import type { MirrorPlace } from './keys.ts';
+import { privateLayout } from './layout.ts';
+
+export type Scope = 'run' | 'reconfigure' | 'rebuild';
+
+/** Something that was asked for and the paths that it needs: what keeps paths from being collected as garbage, and what `pack` carries. */
+export interface RootRecord {
+  readonly format: 1;
+  /** The name of its file; `makeRootId` gives the same one for the same request, so asking again replaces the record. */
+  readonly id: string;
+  /** For people: unique enough to type. */
+  readonly name: string;
+  /** As the user typed it, or as the shipment states it. */
+  readonly request: string;
+  readonly scope: Scope;
+  /** The paths that were asked for themselves. */
+  readonly rootPaths: readonly StorePathBaseName[];
+  /** Everything that the scope needs, `rootPaths` included, sorted. */
+  readonly paths: readonly StorePathBaseName[];
+  /** Whether all of `paths` were in the mirror when the record was written. */
+  readonly complete: boolean;
+  readonly origin: 'collected' | 'imported';
+  /** Which shipment brought it; only for imported roots. */
+  readonly shipment?: RootShipment;
+  /** ISO time, for people only: nothing is decided by it. */
+  readonly recorded?: string;
+}
+
+export interface RootShipment {
+  /** Name of the sender's key. */
+  readonly sender: string;
+  readonly site: string;
+  readonly sequence: number;
+}
+
+const BASE_NAME = /^[0-9a-z]{32}-[0-9A-Za-z+._?=-]+$/;
+const baseName = z.custom<StorePathBaseName>((value) => typeof value === 'string' && BASE_NAME.test(value));
+const rootRecord = z.object({
+  format: z.literal(1),
+  id: z.string(),
+  name: z.string(),
+  request: z.string(),
+  scope: z.enum(['run', 'reconfigure', 'rebuild']),
+  rootPaths: z.array(baseName),
+  paths: z.array(baseName),
+  complete: z.boolean(),
+  origin: z.enum(['collected', 'imported']),
+  shipment: z.object({ sender: z.string(), site: z.string(), sequence: z.number().int() }).exactOptional(),
+  recorded: z.string().exactOptional(),
+});
+
+const SUFFIX = '.json';
+const ROOT_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$/;
+
+/** The id of a request: the name as far as a file may be called so, and a digest of what makes the request another one. */
+export function makeRootId(root: Pick<RootRecord, 'name' | 'request' | 'scope' | 'origin' | 'shipment'>): string {
+  const identity = [root.request, root.scope, root.origin, root.shipment?.sender ?? '', root.shipment?.site ?? ''];
+  const digest = createHash('sha256').update(JSON.stringify(identity)).digest().subarray(0, 10);
+  const readable = root.name.replaceAll(/[^A-Za-z0-9._-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '');
+  return `${readable.slice(0, 80)}${readable === '' ? '' : '-'}${encodeBase32(digest)}`;
+}
+
+/** All roots, sorted by name and id. Throws `damage` for a record that cannot be read, `newer-format` for one of a newer Nixferry. */
+export async function readRoots(place: MirrorPlace): Promise<readonly RootRecord[]> {
+  const folder = privateLayout(place.directory).rootsFolder;
+  const roots: RootRecord[] = [];
+  for (const name of await listRecords(folder)) {
+    const record = await readRecord(join(folder, name));
+    if (record !== undefined) roots.push(record);
+  }
+  return roots.toSorted((a, b) => compareText(a.name, b.name) || compareText(a.id, b.id));
+}
+
+export async function readRoot(place: MirrorPlace, id: string): Promise<RootRecord | undefined> {
+  return readRecord(recordFile(place, id));
+}
+
+/** Keeps a root, durably, in place of an earlier record with its id. The lists are sorted and rid of repetitions on the way. */
+export async function writeRoot(place: MirrorPlace, root: RootRecord): Promise<void> {
+  const record: RootRecord = { ...root, rootPaths: sortedUnique(root.rootPaths), paths: sortedUnique(root.paths) };
+  await writeFileAtomic(recordFile(place, root.id), `${JSON.stringify(record)}\n`);
+}
+
+/** Forgets a root; its paths stay until garbage is collected. False when there was none. */
+export async function removeRoot(place: MirrorPlace, id: string): Promise<boolean> {
+  const file = recordFile(place, id);
+  try {
+    await rm(file);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+  await syncDirectory(privateLayout(place.directory).rootsFolder);
+  return true;
+}
+
+/** The roots that a user may mean by `query`: an id, a name, the request as it was typed, or one of the root paths (full, base name or hash part). */
+export async function findRoots(place: MirrorPlace, query: string): Promise<readonly RootRecord[]> {
+  const baseNameText = query.slice(query.lastIndexOf('/') + 1);
+  const roots = await readRoots(place);
+  return roots.filter(
+    (root) =>
+      root.id === query ||
+      root.name === query ||
+      root.request === query ||
+      root.rootPaths.some((path) => path === baseNameText || path.slice(0, 32) === query),
+  );
+}
+
+async function listRecords(folder: string): Promise<string[]> {
+  try {
+    const names = await readdir(folder);
+    return names.filter((name) => name.endsWith(SUFFIX) && ROOT_ID.test(name.slice(0, -SUFFIX.length))).toSorted();
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+async function readRecord(file: string): Promise<RootRecord | undefined> {
+  const bytes = await readFileIfExists(file, LIMITS.rootRecordBytes);
+  return bytes === undefined ? undefined : parseRecord(file, bytes);
+}
+
+function parseRecord(file: string, bytes: Buffer): RootRecord {
+  const value = parseJson(bytes);
+  if (isNewer(value)) {
+    throw new NixferryError('newer-format', `${file} was written by a newer Nixferry`, {
+      hint: 'use the newer Nixferry, or remove the file and collect the root again',
+    });
+  }
+  const parsed = rootRecord.safeParse(value);
+  if (!parsed.success) {
+    throw new NixferryError(
+      'damage',
+      `${file} is no record of a root: ${parsed.error.issues[0]?.message ?? 'not JSON'}`,
+      {
+        hint: 'remove the file and collect or import the root again; no path is lost by it',
+      },
+    );
+  }
+  return parsed.data;
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function isNewer(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'format' in value &&
+    typeof value.format === 'number' &&
+    value.format > 1
+  );
+}
+
+function recordFile(place: MirrorPlace, id: string): string {
+  if (!ROOT_ID.test(id)) throw new NixferryError('bad-root', `${JSON.stringify(id)} cannot be the id of a root`);
+  return join(privateLayout(place.directory).rootsFolder, `${id}${SUFFIX}`);
+}
+
+function sortedUnique<Text extends string>(texts: readonly Text[]): Text[] {
+  return [...new Set(texts)].toSorted();
+}
+
+function compareText(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}
