@@ -1,6 +1,6 @@
 // Makes sure that the programs that the tests and the quickstart call are there: installs them on Debian and Ubuntu when
 // root, otherwise names the command and stops. Nothing is skipped because something is missing.
-// Arguments name further programs of the list that are wanted (`debootstrap`).
+// Arguments: further programs that are wanted (`debootstrap`), and `root` where namespaces will be opened.
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,12 +41,14 @@ class Stop extends Error {}
 const wanted: Record<string, string> = { ...ALWAYS };
 try {
   for (const name of process.argv.slice(2)) {
+    if (name === 'root') continue;
     const debianPackage = ON_REQUEST[name];
     if (debianPackage === undefined) stop(`nothing is known about the program ${name}`);
     wanted[name] = debianPackage;
   }
   const missing = Object.keys(wanted).filter((program) => !isThere(program));
   if (missing.length > 0) install(missing);
+  if (process.argv.includes('root') && process.getuid?.() !== 0) stopWithoutRoot();
 } catch (error) {
   if (!(error instanceof Stop)) throw error;
   process.stderr.write(`prerequisites: ${error.message}\n`);
@@ -74,6 +76,15 @@ function install(programs: readonly string[]): void {
 
   const still = programs.filter((program) => !isThere(program));
   if (still.length > 0) stop(`apt-get ran, but these are still missing: ${still.join(', ')}`);
+}
+
+/** Only root may open the namespaces without internet in which real Nix runs. */
+function stopWithoutRoot(): never {
+  const script = process.env['npm_lifecycle_event'];
+  const command = script === undefined || script === 'test' ? 'npm test' : `npm run ${script}`;
+  stop(
+    `this needs root, to take the network away from the isolated side and put a store of its own there\n  → sudo ${command}`,
+  );
 }
 
 /** Runs apt-get with its output shown only when it fails. */
