@@ -13,6 +13,8 @@ export const LIMITS = {
   realisationBytes: 1024 * 1024,
   storePathsListBytes: 512 * 1024 * 1024,
   configBytes: 1024 * 1024,
+  // Collecting
+  pathsPerPublishWave: 256,
   // Asking Nix
   nixOutputBytes: 256 * 1024 * 1024,
   nixComplaintCharacters: 4000,
@@ -27,7 +29,9 @@ export const LIMITS = {
   rootRecordBytes: 512 * 1024 * 1024,
   indexBatchRows: 10_000,
   narInfoReadsInFlight: 32,
-  intakeMemoryBytes: 256 * 1024 * 1024,
+  receiveMemoryBytes: 96 * 1024 * 1024,
+  decodeMemoryBytes: 160 * 1024 * 1024,
+  partialFlushMs: 2000,
   intakeAttempts: 5,
   // Shipments
   manifestBytes: 1024 * 1024,

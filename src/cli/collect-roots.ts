@@ -1,0 +1,78 @@
+import { EXIT } from '../base/errors.ts';
+import { type CollectReport, collect } from '../collect/collect.ts';
+import { type Mirror, openMirror } from '../mirror/mirror.ts';
+import { type CollectOptions, openCollecting } from './collecting.ts';
+import { readCommonOptions } from './common-options.ts';
+import { formatBytes, formatCount } from './format.ts';
+import { describePlan, describeProblems } from './plan-report.ts';
+import type { CommandRun } from './run.ts';
+
+/** A mirror that is open for writing, with what has just been collected into it. */
+export interface Collected extends AsyncDisposable {
+  readonly mirror: Mirror;
+  readonly report: CollectReport;
+}
+
+/** Plan, then fetch: the work of `collect`, and the first half of `export`. */
+export async function collectRoots(
+  texts: readonly string[],
+  options: CollectOptions,
+  run: CommandRun,
+): Promise<Collected> {
+  const { output, signal } = run;
+  const { config, mirrorDirectory } = await readCommonOptions(options);
+  await using collecting = await openCollecting(texts, options, config, run);
+  const roots = await collecting.resolve();
+  const { storeDir, localStore, jobs } = collecting;
+  const mirror = await openMirror(mirrorDirectory, {
+    access: 'write',
+    create: true,
+    storeDir,
+    command: 'nixferry collect',
+  });
+  try {
+    for (const warning of mirror.warnings) output.warn(warning);
+    const plan = await collecting.plan(mirror, mirrorDirectory, roots);
+    output.say(describePlan(plan));
+    const trustedKeys = await collecting.trustedKeys(mirror);
+    const { upstreams } = collecting;
+    const report = await collect({
+      plan,
+      mirror,
+      upstreams,
+      localStore,
+      trustedKeys,
+      jobs,
+      onProgress: output.onProgress,
+      signal,
+    });
+    output.onProgress({ type: 'phase', phase: '' });
+    return { mirror, report, [Symbol.asyncDispose]: () => mirror.close() };
+  } catch (error) {
+    await mirror.close();
+    throw error;
+  }
+}
+
+/** Says how collecting ended, and sets the exit code: 18 when something could not be had. */
+export function endCollect({ mirror, report }: Collected, run: CommandRun): void {
+  const { output } = run;
+  const fields = {
+    mirror: mirror.directory,
+    published: report.publishedPaths,
+    present: report.presentPaths,
+    fetchedBytes: report.fetchedBytes,
+    roots: report.roots.map(({ id, name, complete }) => ({ id, name, complete })),
+    problems: report.problems,
+  };
+  const done = `${formatCount(report.publishedPaths, 'path')} fetched (${formatBytes(report.fetchedBytes)}), ${report.presentPaths.toLocaleString('en-US')} were here`;
+  if (report.problems.length === 0) {
+    output.say(`complete: ${done}; the mirror is ${mirror.directory}`);
+    output.verdict(EXIT.complete, fields);
+    return;
+  }
+  output.say(done);
+  output.warn(`not complete: ${describeProblems(report.problems)}`);
+  run.finish(EXIT.upstreamIncomplete);
+  output.verdict(EXIT.upstreamIncomplete, { code: 'upstream-incomplete', ...fields });
+}

@@ -1,0 +1,174 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { NixferryError } from '../base/errors.ts';
+import { createHttpClient, type HttpClient } from '../base/http-client.ts';
+import { DEFAULT_JOBS } from '../collect/collect.ts';
+import { type CollectPlan, planCollect } from '../collect/plan.ts';
+import { type ResolvedRoot, resolveRoots } from '../collect/resolve-roots.ts';
+import { parseRootRequests, type RootRequest } from '../collect/root-request.ts';
+import type { Config } from '../config/config.ts';
+import { DEFAULT_CHANNELS_BASE, DEFAULT_TRUSTED_PUBLIC_KEY, DEFAULT_UPSTREAM } from '../config/default-trust.ts';
+import { readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
+import { evaluateInstallable } from '../evaluate/installable.ts';
+import { type LocalStore, openLocalStore } from '../evaluate/local-store.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import { readTrustedKeys } from '../mirror/trusted-keys.ts';
+import { type PublicKey, parsePublicKey } from '../nix/index.ts';
+import { readStorePathsList } from '../upstream/store-paths-list.ts';
+import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
+import { type CommonOptions, collectValues, wholeNumber } from './common-options.ts';
+import type { CommandRun } from './run.ts';
+
+// What plan, collect and export share: where roots and paths come from, and whom to trust.
+
+export interface CollectOptions extends CommonOptions {
+  readonly upstream?: readonly string[];
+  readonly trustedPublicKey?: readonly string[];
+  readonly file?: string;
+  readonly attr?: readonly string[];
+  readonly channelsBase?: string;
+  readonly netrcFile?: string;
+  readonly caFile?: string;
+  readonly jobs?: number;
+}
+
+export function addCollectOptions(command: Command): Command {
+  return command
+    .argument(
+      '[roots...]',
+      'store paths, links to them, files of paths (- for stdin), channel:NAME, flake outputs, names from nixferry.toml',
+    )
+    .option(
+      '--upstream <url>',
+      `binary cache to copy from; repeat for more, asked in order (default: ${DEFAULT_UPSTREAM})`,
+      collectValues,
+    )
+    .option('--trusted-public-key <key>', 'key whose signatures count, name:base64; repeat for more', collectValues)
+    .option('-f, --file <file>', 'a Nix file whose derivations are roots')
+    .option('-A, --attr <attribute>', 'with -f: only this attribute of it; repeat for more', collectValues)
+    .option('--channels-base <url>', `where channel:NAME is looked for (default: ${DEFAULT_CHANNELS_BASE})`)
+    .option('--netrc-file <file>', 'passwords for upstreams (default: ~/.netrc)')
+    .option('--ca-file <file>', 'certificates to trust besides the usual ones')
+    .option('--jobs <n>', `transfers at once (default: ${DEFAULT_JOBS})`, wholeNumber(1, 1024));
+}
+
+/** Everything that planning and collecting need besides the mirror; to be closed. */
+export interface Collecting extends AsyncDisposable {
+  readonly storeDir: string;
+  readonly upstreams: UpstreamSet;
+  readonly localStore: LocalStore | undefined;
+  readonly jobs: number;
+  resolve(): Promise<ResolvedRoot[]>;
+  trustedKeys(mirror: Mirror | undefined): Promise<readonly PublicKey[]>;
+  plan(mirror: Mirror | undefined, mirrorDirectory: string, roots: readonly ResolvedRoot[]): Promise<CollectPlan>;
+}
+
+/** Opens upstreams and the local store as the options and nixferry.toml say. */
+export async function openCollecting(
+  texts: readonly string[],
+  options: CollectOptions,
+  config: Config,
+  run: CommandRun,
+): Promise<Collecting> {
+  if (texts.length === 0 && options.file === undefined) {
+    throw new NixferryError('usage', 'no root is given', {
+      hint: 'name what to carry: a store path, nixpkgs#hello, channel:nixos-26.05, a file of store paths, or a name from nixferry.toml',
+    });
+  }
+  const { onProgress } = run.output;
+  const { signal } = run;
+  const caFile = options.caFile ?? config.caFile;
+  const netrcFile = options.netrcFile ?? config.netrcFile;
+  const http = await createHttpClient({
+    ...(caFile === undefined ? {} : { caFile }),
+    ...(netrcFile === undefined ? {} : { netrcFile }),
+  });
+  const urls = options.upstream ?? config.upstreams ?? [DEFAULT_UPSTREAM];
+  const upstreams = await openUpstreams(urls, { http, signal, onProgress });
+  const { storeDir } = upstreams;
+  const localStore = await openLocalStore(storeDir, signal);
+  const flagKeys = (options.trustedPublicKey ?? config.trustedPublicKeys ?? [DEFAULT_TRUSTED_PUBLIC_KEY]).map(readKey);
+  const trustedKeys = async (mirror: Mirror | undefined) => [
+    ...flagKeys,
+    ...(mirror === undefined ? [] : await readTrustedKeys(mirror, 'upstream')),
+  ];
+  return {
+    storeDir,
+    upstreams,
+    localStore,
+    jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
+    resolve: () => resolveAll(texts, options, config, { http, storeDir, signal }),
+    trustedKeys,
+    async plan(mirror, mirrorDirectory, roots) {
+      const keys = await trustedKeys(mirror);
+      return planCollect({
+        roots,
+        mirror,
+        mirrorDirectory,
+        upstreams,
+        localStore,
+        trustedKeys: keys,
+        onProgress,
+        signal,
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      await upstreams[Symbol.asyncDispose]();
+      await http[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface ResolveContext {
+  readonly http: HttpClient;
+  readonly storeDir: string;
+  readonly signal: AbortSignal;
+}
+
+async function resolveAll(
+  texts: readonly string[],
+  options: CollectOptions,
+  config: Config,
+  { http, storeDir, signal }: ResolveContext,
+): Promise<ResolvedRoot[]> {
+  const workingDirectory = process.cwd();
+  const channelsBase = options.channelsBase ?? config.channelsBase ?? DEFAULT_CHANNELS_BASE;
+  const requests = [
+    ...(await parseRootRequests(texts, { workingDirectory, storeDir, named: config.roots })),
+    ...fileRequests(options),
+  ];
+  const list = (source: string) => readStorePathsList(source, { http, storeDir, signal, channelsBase });
+  return resolveRoots(requests, {
+    storeDir,
+    list,
+    channel: (name) => list(`channel:${name}`),
+    evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, signal }),
+    outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir),
+  });
+}
+
+function fileRequests(options: CollectOptions): RootRequest[] {
+  const { file } = options;
+  if (file === undefined) {
+    if (options.attr !== undefined)
+      throw new NixferryError('usage', '-A without -f', { hint: 'name the file with -f FILE' });
+    return [];
+  }
+  const shown = file.startsWith('<') ? file : resolve(file);
+  return (options.attr ?? ['']).map((attribute) => ({
+    kind: 'installable',
+    request: attribute === '' ? `-f ${file}` : `-f ${file} -A ${attribute}`,
+    installable: { kind: 'file', file: shown, attribute, outputs: 'default' },
+  }));
+}
+
+function readKey(text: string): PublicKey {
+  try {
+    return parsePublicKey(text);
+  } catch (error) {
+    throw new NixferryError('bad-key', `'${text}' is no public key`, {
+      hint: 'a public key is written name:base64, as in cache.nixos.org-1:6NCH…',
+      cause: error,
+    });
+  }
+}

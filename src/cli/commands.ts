@@ -1,0 +1,72 @@
+import type { Command } from 'commander';
+import type { CommandRun } from './run.ts';
+
+/** What a command file exports: it adds arguments, options, an example and the action to the bare command. */
+export interface CommandModule {
+  define(command: Command, run: CommandRun): void;
+}
+
+interface CommandEntry {
+  /** The heading in --help: the side of the air gap that the command is typed on. */
+  readonly side: string;
+  readonly summary: string;
+  load(): Promise<CommandModule>;
+}
+
+const CONNECTED = 'On the connected side:';
+const ISOLATED = 'On the isolated side:';
+const BOTH = 'On both sides:';
+
+/** Every command, in the order of --help. */
+export const COMMANDS = {
+  plan: {
+    side: CONNECTED,
+    summary: 'say what collect would fetch, and how much, without fetching it',
+    load: () => import('./commands/plan.ts'),
+  },
+  collect: {
+    side: CONNECTED,
+    summary: 'fetch everything that the roots need into the mirror',
+    load: () => import('./commands/collect.ts'),
+  },
+  pack: {
+    side: CONNECTED,
+    summary: 'write a shipment for a site from the mirror',
+    load: () => import('./commands/pack.ts'),
+  },
+  export: {
+    side: CONNECTED,
+    summary: 'collect, check and pack in one go',
+    load: () => import('./commands/export.ts'),
+  },
+  import: {
+    side: ISOLATED,
+    summary: 'check a shipment and take it into the mirror',
+    load: () => import('./commands/import.ts'),
+  },
+  serve: {
+    side: ISOLATED,
+    summary: 'serve the mirror as a binary cache over HTTP',
+    load: () => import('./commands/serve.ts'),
+  },
+  'client-config': {
+    side: ISOLATED,
+    summary: 'print the configuration that makes Nix use the mirror',
+    load: () => import('./commands/client-config.ts'),
+  },
+  init: { side: BOTH, summary: 'make a mirror and its key', load: () => import('./commands/init.ts') },
+  status: { side: BOTH, summary: 'say at a glance what the mirror holds', load: () => import('./commands/status.ts') },
+  verify: {
+    side: BOTH,
+    summary: 'read everything again and compare it with its hashes',
+    load: () => import('./commands/verify.ts'),
+  },
+  keys: { side: BOTH, summary: 'show, make and trust keys', load: () => import('./commands/keys.ts') },
+  index: { side: BOTH, summary: 'rebuild the index from the files', load: () => import('./commands/index.ts') },
+} as const satisfies Record<string, CommandEntry>;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export function isCommandName(text: string): text is CommandName {
+  return Object.hasOwn(COMMANDS, text);
+}

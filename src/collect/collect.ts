@@ -1,0 +1,90 @@
+import { mapConcurrent } from '../base/concurrency.ts';
+import { NixferryError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { OnProgress } from '../base/progress.ts';
+import type { LocalStore } from '../evaluate/local-store.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import type { RootRecord } from '../mirror/roots.ts';
+import type { PublicKey, StorePath } from '../nix/index.ts';
+import { fetchPath } from './fetch-path.ts';
+import type { CollectPlan, CollectProblem, PlannedPath } from './plan.ts';
+import { PublishQueue } from './publish-queue.ts';
+import { recordRoots } from './record-roots.ts';
+import { checkSpace } from './space.ts';
+
+export interface CollectInputs {
+  readonly plan: CollectPlan;
+  readonly mirror: Mirror;
+  readonly localStore: LocalStore | undefined;
+  readonly trustedKeys: readonly PublicKey[];
+  /** Transfers under way at once. */
+  readonly jobs: number;
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal;
+}
+
+export interface CollectReport {
+  readonly roots: readonly RootRecord[];
+  readonly publishedPaths: number;
+  readonly presentPaths: number;
+  readonly fetchedBytes: number;
+  /** Those of the plan and those met on the way; empty when every root is complete. */
+  readonly problems: readonly CollectProblem[];
+}
+
+/**
+ * Fetches what the plan names and publishes it in the mirror, references first and in waves, so that what is finished stays
+ * finished. A path that fails is reported together with what it blocks, and the rest goes on.
+ * @throws NixferryError `no-space` before the first byte when the mirror's file system is too small, or on the way when it fills up.
+ */
+export async function collect(inputs: CollectInputs): Promise<CollectReport> {
+  const { plan, mirror, onProgress, signal } = inputs;
+  await checkSpace(plan, mirror);
+  const failures = new Map<StorePath, CollectProblem>();
+  const queue = new PublishQueue(mirror, plan.present, signal);
+  let fetchedBytes = 0;
+  onProgress({ type: 'phase', phase: 'fetch', totalItems: plan.toFetch.length, totalBytes: plan.downloadBytes });
+  const fetchOne = async (path: PlannedPath) => {
+    const onBytes = (bytes: number) => {
+      fetchedBytes += bytes;
+      onProgress({ type: 'advance', bytes });
+    };
+    try {
+      await queue.add(await fetchPath(path, { ...inputs, onBytes }));
+      onProgress({ type: 'advance', items: 1 });
+    } catch (error) {
+      failures.set(path.storePath, problemOf(path, error, signal));
+    }
+  };
+  await mapConcurrent(plan.toFetch, inputs.jobs, fetchOne, signal);
+  const blocked = await queue.finish();
+  const problems = [...plan.problems, ...failures.values(), ...blocked];
+  onProgress({ type: 'phase', phase: 'record roots' });
+  return {
+    roots: await recordRoots(plan.roots, mirror),
+    publishedPaths: queue.publishedCount,
+    presentPaths: plan.present.size,
+    fetchedBytes,
+    problems,
+  };
+}
+
+/** How many transfers run at once where nobody says otherwise. */
+export const DEFAULT_JOBS = LIMITS.narDownloadsInFlight;
+
+/** An error that concerns this path alone; whatever would stop every path is thrown. */
+function problemOf(path: PlannedPath, error: unknown, signal: AbortSignal): CollectProblem {
+  if (signal.aborted || !(error instanceof NixferryError)) throw error;
+  const common = { storePath: path.storePath, detail: error.message, wantedBy: undefined };
+  switch (error.code) {
+    case 'damage':
+      return { ...common, kind: 'damage' };
+    case 'not-trusted':
+      return { ...common, kind: 'untrusted' };
+    case 'upstream-unreachable':
+    case 'upstream-incomplete':
+      return { ...common, kind: 'upstream-error' };
+    default:
+      throw error;
+  }
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { NixferryError } from '../base/errors.ts';
+import { parseRootRequests } from './root-request.ts';
+
+const HELLO = '00000000000000000000000000000000-hello';
+
+let folder: string;
+let storeDir: string;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nixferry-roots-'));
+  storeDir = join(folder, 'store');
+  await mkdir(join(storeDir, HELLO, 'bin'), { recursive: true });
+  await symlink(HELLO, join(storeDir, `1${HELLO.slice(1)}`));
+  await symlink(join(storeDir, HELLO, 'bin'), join(folder, 'result'));
+  await symlink('result', join(folder, 'result-2'));
+  await symlink(join(storeDir, `1${HELLO.slice(1)}`), join(folder, 'to-link'));
+  await symlink('circle', join(folder, 'circle'));
+  await mkdir(join(folder, 'config'));
+  await writeFile(join(folder, 'config', 'flake.nix'), '{}');
+  await mkdir(join(folder, 'plain'));
+  await writeFile(join(folder, 'paths.txt'), '');
+  await writeFile(join(folder, 'default.nix'), '{}');
+});
+
+after(() => rm(folder, { recursive: true }));
+
+const parse = (text: string, named: Record<string, string[]> = {}) =>
+  parseRootRequests([text], { workingDirectory: folder, storeDir, named: new Map(Object.entries(named)) });
+
+const badRoot = (pattern: RegExp) => (error: unknown) =>
+  error instanceof NixferryError && error.code === 'bad-root' && pattern.test(error.message);
+
+test('parseRootRequests finds the store path when a path leads into it, directly or by links', async () => {
+  const path = join(storeDir, HELLO);
+  for (const text of [path, `${path}/bin/hello`, 'result', './result-2', join(folder, 'result')]) {
+    const [root] = await parse(text);
+    assert.equal(root?.kind === 'store-path' ? root.path : root?.kind, path, text);
+  }
+});
+
+test('parseRootRequests stops at the store when a store path is itself a link', async () => {
+  const [root] = await parse('to-link');
+  assert.equal(root?.kind === 'store-path' && root.path, join(storeDir, `1${HELLO.slice(1)}`));
+});
+
+test('parseRootRequests takes a .drv for a derivation, also when it is not there', async () => {
+  const [root] = await parse(`${storeDir}/${HELLO}.drv`);
+  assert.equal(root?.kind, 'derivation');
+});
+
+test('parseRootRequests tells lists, channels and flakes apart', async () => {
+  const kinds = [
+    '-',
+    'paths.txt',
+    'https://example.org/store-paths.xz',
+    'channel:nixos-26.05',
+    'nixpkgs#hello^dev',
+    'config',
+  ];
+  const roots = (await Promise.all(kinds.map((text) => parse(text)))).flat();
+  assert.deepEqual(
+    roots.map((root) => root.kind),
+    ['list', 'list', 'list', 'channel', 'installable', 'installable'],
+  );
+});
+
+test('parseRootRequests makes relative requests absolute, so that they mean the same anywhere', async () => {
+  const [list, flake] = (await Promise.all([parse('paths.txt'), parse('./config#web')])).flat();
+  assert.equal(list?.request, join(folder, 'paths.txt'));
+  assert.equal(flake?.request, `${join(folder, 'config')}#web`);
+});
+
+test('parseRootRequests puts the roots of a name in its place', async () => {
+  const roots = await parse('tools', { tools: ['nixpkgs#a', 'channel:b'] });
+  assert.deepEqual(
+    roots.map((root) => root.request),
+    ['nixpkgs#a', 'channel:b'],
+  );
+});
+
+test('parseRootRequests says what is wrong when a root is none', async () => {
+  await assert.rejects(parse('nonsense'), badRoot(/'nonsense'/));
+  await assert.rejects(parse('default.nix'), badRoot(/Nix expression/));
+  await assert.rejects(parse('plain'), badRoot(/folder/));
+  await assert.rejects(parse('circle'), badRoot(/circle/));
+  await assert.rejects(parse('channel:../x'), badRoot(/no channel/));
+  await assert.rejects(parse('nixpkgs#hello^a b'), badRoot(/no list of outputs/));
+});

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { NixferryError } from '../base/errors.ts';
+import { loadConfig, parseConfig } from './config.ts';
+
+const usage = (pattern: RegExp) => (error: unknown) =>
+  error instanceof NixferryError && error.code === 'usage' && pattern.test(error.message);
+
+test('parseConfig resolves paths against the file when they are relative', () => {
+  const config = parseConfig('mirror = "store"\nca-file = "/etc/ca.pem"\n', '/home/anna/nixferry.toml');
+  assert.equal(config.mirror, '/home/anna/store');
+  assert.equal(config.caFile, '/etc/ca.pem');
+});
+
+test('parseConfig reads named roots when they are one text or a list', () => {
+  const config = parseConfig('[roots]\none = "nixpkgs#hello"\ntwo = ["a", "b"]\n', '/n.toml');
+  assert.deepEqual(
+    [...config.roots],
+    [
+      ['one', ['nixpkgs#hello']],
+      ['two', ['a', 'b']],
+    ],
+  );
+});
+
+test('parseConfig names the setting when it is unknown', () => {
+  assert.throws(() => parseConfig('upstream = ["x"]\n', '/n.toml'), usage(/upstream/));
+});
+
+test('parseConfig names line and column when the text is no TOML', () => {
+  assert.throws(() => parseConfig('mirror = \n', '/n.toml'), usage(/^\/n\.toml:1:\d+: /));
+});
+
+test('loadConfig gives defaults when there is no file, and an error when a named file is missing', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'nixferry-config-'));
+  t.after(() => rm(directory, { recursive: true }));
+  assert.equal((await loadConfig(undefined, directory)).file, undefined);
+  await assert.rejects(loadConfig('other.toml', directory), usage(/other\.toml/));
+  await writeFile(join(directory, 'nixferry.toml'), 'site = "ship"\n');
+  assert.equal((await loadConfig(undefined, directory)).site, 'ship');
+});

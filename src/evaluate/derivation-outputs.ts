@@ -1,0 +1,51 @@
+import { NixferryError } from '../base/errors.ts';
+import { readFileIfExists } from '../base/files.ts';
+import { LIMITS } from '../base/limits.ts';
+import { type Derivation, NixFormatError, parseDerivation, type StorePath } from '../nix/index.ts';
+
+/**
+ * The store paths of a derivation's outputs, read from its `.drv` file in the local store.
+ * @param wanted names of outputs, or `all`.
+ * @throws NixferryError `bad-root` when the file is missing or no derivation, when an output is unknown, or when its path is
+ *   decided only by building (content-addressed derivations).
+ */
+export async function readDerivationOutputs(
+  drvPath: string,
+  wanted: 'all' | readonly string[],
+  storeDir: string,
+): Promise<StorePath[]> {
+  const { outputs } = await readDerivation(drvPath, storeDir);
+  const names = wanted === 'all' ? [...outputs.keys()] : wanted;
+  return names.map((name) => {
+    const output = outputs.get(name);
+    if (output === undefined) {
+      throw new NixferryError('bad-root', `${drvPath} has no output '${name}'`, {
+        hint: `its outputs are: ${[...outputs.keys()].join(', ')}`,
+      });
+    }
+    if (output.path === undefined) {
+      throw new NixferryError('bad-root', `the path of output '${name}' of ${drvPath} is known only once it is built`, {
+        hint: 'build it with `nix build`, then name the store path that came out',
+      });
+    }
+    return output.path;
+  });
+}
+
+async function readDerivation(drvPath: string, storeDir: string): Promise<Derivation> {
+  const bytes = await readFileIfExists(drvPath, LIMITS.derivationBytes);
+  if (bytes === undefined) {
+    throw new NixferryError('bad-root', `there is no derivation ${drvPath} in the local store`, {
+      hint: 'instantiate it here first, or name its outputs as store paths',
+    });
+  }
+  try {
+    return parseDerivation(bytes, storeDir);
+  } catch (error) {
+    if (!(error instanceof NixFormatError)) throw error;
+    throw new NixferryError('bad-root', `${drvPath}: ${error.message}`, {
+      hint: 'the local store may be damaged: nix-store --verify --check-contents finds out',
+      cause: error,
+    });
+  }
+}
