@@ -1,0 +1,229 @@
+import { createReadStream } from 'node:fs';
+import { rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Compression } from '../base/compression/compression.ts';
+import { ByteBudget } from '../base/concurrency.ts';
+import { NixferryError, systemErrorCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { encodeBase32 } from '../nix/base32.ts';
+import { type Hash, hashDigest } from '../nix/hash.ts';
+import type { NarInfo } from '../nix/narinfo.ts';
+import { Exclusive } from './exclusive.ts';
+import type { MirrorPlace } from './keys.ts';
+import { narName, privateLayout } from './layout.ts';
+import {
+  type ExpectedNar,
+  findMismatch,
+  fitsMemory,
+  type HashedNar,
+  hashNarBytes,
+  hashNarStream,
+  maxFileBytes,
+  readableCompression,
+} from './nar-hash.ts';
+import { type OpenNar, readNarSource } from './nar-source.ts';
+import { PartialFile } from './partial-file.ts';
+
+export interface NarIntake {
+  readonly mirror: MirrorPlace;
+  readonly expected: ExpectedNar;
+  /** Where the bytes come from; see `readNarSource` for when it is called again. */
+  readonly open: OpenNar;
+  /** False for a source that can be opened only once and from its beginning. Default true. */
+  readonly reopens?: boolean;
+  /** What the NAR is of, for error messages; the store path as a rule. */
+  readonly what?: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Bytes that came from the source, as they come. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+export interface IntakenNar {
+  /** In `.nixferry/partial`, durable, for `publish` to move into place. */
+  readonly file: string;
+  /** sha256, whatever the narinfo used. */
+  readonly fileHash: Hash;
+  readonly fileSizeBytes: number;
+  readonly compression: Compression;
+  /** Where `publish` will put it. */
+  readonly url: string;
+}
+
+/**
+ * Takes a NAR in, verbatim: writes the file and checks FileHash, FileSize, NarHash and NarSize in the same pass. What an earlier try, or an
+ * earlier process, left behind is checked and continued. Throws `damage` when the bytes are not what `expected` says (nothing is left then),
+ * `no-space`, `program-missing`, and the source's own errors, after which the same call goes on where this one stopped.
+ */
+export async function intakeNar(intake: NarIntake): Promise<IntakenNar> {
+  const compression = readableCompression(intake.expected);
+  const file = partialFile(intake, compression);
+  // The same bytes wanted twice (two paths with the same contents) must not be written by two at once.
+  const hashed = await sameFile.run(file, () => takeIn(intake, file));
+  const { fileHash, fileSizeBytes } = hashed;
+  return { file, fileHash, fileSizeBytes, compression, url: narName(hashDigest(fileHash), compression) };
+}
+
+/** The narinfo as it will stand in the mirror: the same path and signatures, with the file that was taken in. */
+export function withIntakenNar(info: NarInfo, nar: IntakenNar): NarInfo {
+  const { compression, fileHash, fileSizeBytes, url } = nar;
+  return { ...info, compression, fileHash, fileSizeBytes, url };
+}
+
+const sameFile = new Exclusive();
+// Held from the first byte of a transfer to its last; what decodes has a budget of its own, so neither waits for the other for ever.
+const receiveBudget = new ByteBudget(LIMITS.receiveMemoryBytes);
+
+/** The source began again from the first byte, while what came before has been hashed already. */
+class SourceRestarted extends Error {}
+
+async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
+  let resume = intake.reopens ?? true;
+  for (let attempts = 1; ; attempts++) {
+    const start = resume ? await usablePartialBytes(intake, file) : 0;
+    try {
+      return fitsMemory(intake.expected)
+        ? await takeInMemory(intake, file, start)
+        : await takeInStream(intake, file, start);
+    } catch (error) {
+      resume = false;
+      if (error instanceof SourceRestarted) {
+        if (attempts < LIMITS.intakeAttempts) continue;
+        throw brokenTransfer(intake);
+      }
+      if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
+      await rm(file, { force: true });
+      // What was here before may be to blame (a power cut, a changed upstream): begin anew, once.
+      if (start === 0) throw named(intake, error);
+    }
+  }
+}
+
+async function takeInMemory(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
+  const { expected, signal } = intake;
+  const heldBytes = expected.fileSizeBytes ?? expected.narSizeBytes;
+  const work = async (): Promise<HashedNar> => {
+    await using partial = new PartialFile(file, start);
+    const bytes = await receive(intake, partial);
+    // The disk and the decoder are kept busy at the same time; a file that turns out wrong is removed by the caller.
+    const [written, hashed] = await Promise.allSettled([
+      partial.append(bytes.subarray(partial.sizeBytes)).then(() => partial.finish()),
+      hashNarBytes(bytes, expected, signal),
+    ]);
+    if (hashed.status === 'rejected') throw hashed.reason;
+    if (written.status === 'rejected') throw written.reason;
+    return checked(hashed.value, expected);
+  };
+  return receiveBudget.use(heldBytes, work, signal);
+}
+
+/** The whole file, in memory. What came is kept in the partial file when the transfer is slow, fails or is stopped. */
+async function receive(intake: NarIntake, partial: PartialFile): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = partial.sizeBytes;
+  if (sizeBytes > 0) chunks.push(await partial.read());
+  const flush = (): Promise<void> => partial.append(Buffer.concat(chunks).subarray(partial.sizeBytes));
+  let flushAtMs = performance.now() + LIMITS.partialFlushMs;
+  try {
+    for await (const { position, bytes } of pieces(intake, sizeBytes)) {
+      if (position !== sizeBytes) {
+        chunks.length = 0;
+        await partial.truncate(0);
+      }
+      chunks.push(bytes);
+      sizeBytes = position + bytes.length;
+      if (performance.now() < flushAtMs) continue;
+      await flush();
+      flushAtMs = performance.now() + LIMITS.partialFlushMs;
+    }
+  } catch (error) {
+    if (!isDamage(error)) await flush();
+    throw error;
+  }
+  const [only] = chunks;
+  return chunks.length === 1 && only !== undefined ? asBuffer(only) : Buffer.concat(chunks);
+}
+
+function takeInStream(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
+  // What the xz decoder may hold before it turns to the program that streams.
+  return receiveBudget.use(LIMITS.xzOneShotCompressedBytes, () => streamIn(intake, file, start), intake.signal);
+}
+
+async function streamIn(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
+  const { expected, signal } = intake;
+  await using partial = new PartialFile(file, start);
+  async function* wire(): AsyncGenerator<Uint8Array, void, undefined> {
+    if (start > 0) yield* createReadStream(file, { end: start - 1, highWaterMark: LIMITS.fileChunkBytes });
+    for await (const { position, bytes } of pieces(intake, start)) {
+      if (position !== partial.sizeBytes) throw new SourceRestarted();
+      await partial.append(bytes);
+      yield bytes;
+    }
+  }
+  const hashed = checked(await hashNarStream(wire(), expected, signal), expected);
+  await partial.finish();
+  return hashed;
+}
+
+async function* pieces(intake: NarIntake, start: number): ReturnType<typeof readNarSource> {
+  const { expected, open, reopens = true, signal, onBytes } = intake;
+  const limit = maxFileBytes(expected);
+  const source = readNarSource({ open, start, sizeBytes: expected.fileSizeBytes, reopens, signal });
+  for await (const piece of source) {
+    if (piece.position + piece.bytes.length > limit) {
+      throw new NixferryError('damage', `the file has more than the ${limit} bytes that it can have`);
+    }
+    onBytes?.(piece.bytes.length);
+    yield piece;
+  }
+}
+
+/** How much of the file an earlier try left; 0 when it is of no use. */
+async function usablePartialBytes(intake: NarIntake, file: string): Promise<number> {
+  const { fileSizeBytes } = intake.expected;
+  // Where the whole size is not known, nobody can tell a whole file from a part.
+  if (fileSizeBytes === undefined) return 0;
+  try {
+    const { size } = await stat(file);
+    return size <= fileSizeBytes ? size : 0;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
+function partialFile(intake: NarIntake, compression: Compression): string {
+  const { narHash, fileHash } = intake.expected;
+  const suffix = fileHash === undefined ? 'any' : encodeBase32(hashDigest(fileHash).subarray(0, 10));
+  const name = `${encodeBase32(hashDigest(narHash))}-${suffix}.${compression}`;
+  return join(privateLayout(intake.mirror.directory).partialFolder, name);
+}
+
+function checked(hashed: HashedNar, expected: ExpectedNar): HashedNar {
+  const mismatch = findMismatch(hashed, expected);
+  if (mismatch !== undefined) throw new NixferryError('damage', mismatch);
+  return hashed;
+}
+
+function named(intake: NarIntake, error: NixferryError): NixferryError {
+  const what = intake.what ?? `the NAR ${intake.expected.narHash}`;
+  return new NixferryError('damage', `${what}: ${error.message}`, { hint: error.hint, cause: error });
+}
+
+function brokenTransfer(intake: NarIntake): NixferryError {
+  const what = intake.what ?? `the NAR ${intake.expected.narHash}`;
+  return new NixferryError(
+    'upstream-incomplete',
+    `${what}: the transfer breaks off again and again, and cannot be continued`,
+    {
+      hint: 'try another upstream, or the same command later',
+    },
+  );
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof NixferryError && error.code === 'damage';
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
