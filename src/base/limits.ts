@@ -5,10 +5,6 @@ export const LIMITS = {
   // Formats
   narInfoBytes: 4 * 1024 * 1024,
   cacheInfoBytes: 64 * 1024,
-  narDepth: 256,
-  narNameBytes: 255,
-  narTargetBytes: 4095,
-  narDirectoryEntries: 4_000_000,
   derivationBytes: 64 * 1024 * 1024,
   realisationBytes: 1024 * 1024,
   storePathsListBytes: 512 * 1024 * 1024,
