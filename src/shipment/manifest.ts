@@ -1,0 +1,112 @@
+import canonicalize from 'canonicalize';
+import { z } from 'zod';
+import { NixferryError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { parseBoundedJson } from './bounded-json.ts';
+import { FORMAT, isSequence, isSiteName, VOLUME_BYTES_MAX } from './format.ts';
+
+/** What is signed of a shipment; every other file is bound to it by a hash. Fields and units: docs/format.md. */
+export type Manifest = z.infer<typeof ManifestSchema>;
+export type ManifestRoot = Manifest['roots'][number];
+export type ManifestVolume = Manifest['volumes'][number];
+
+/** The manifest as it is written and signed: canonical JSON (RFC 8785) and nothing behind it. */
+export function formatManifest(manifest: Manifest): Buffer {
+  const bytes = Buffer.from(canonicalize(manifest) ?? '');
+  if (bytes.length <= LIMITS.manifestBytes) return bytes;
+  throw new NixferryError('usage', `the manifest would be ${bytes.length} bytes; ${LIMITS.manifestBytes} is the most`, {
+    hint: 'pack fewer roots at a time, or choose a larger --volume-size',
+  });
+}
+
+/**
+ * Reads a manifest from the bytes that the signature covers. Fields that this reader does not know are passed over: a sender whose
+ * shipments need a newer reader says so in `minReader`. `where` is the file's name for messages.
+ * Throws `newer-format` or `damage`.
+ */
+export function parseManifest(bytes: Uint8Array, where: string): Manifest {
+  const json = parseBoundedJson(bytes, MAX_DEPTH, where);
+  const version = VersionSchema.safeParse(json);
+  if (!version.success) throw new NixferryError('damage', `${where} is not a manifest: ${firstProblem(version.error)}`);
+  const { format, minReader } = version.data;
+  if (minReader > FORMAT) {
+    throw new NixferryError(
+      'newer-format',
+      `${where}: shipment format ${format} needs a newer Nixferry (this one reads ${FORMAT})`,
+      {
+        hint: `bring a Nixferry that reads shipment format ${minReader}, then type the same command again`,
+      },
+    );
+  }
+  const manifest = ManifestSchema.safeParse(json);
+  if (!manifest.success)
+    throw new NixferryError('damage', `${where} is not a manifest: ${firstProblem(manifest.error)}`);
+  return manifest.data;
+}
+
+/** The first complaint of zod in a line: where, and what was expected. */
+export function firstProblem(error: z.ZodError): string {
+  const issue = error.issues[0];
+  return issue === undefined ? 'unknown' : `${issue.path.join('.') || 'the whole'}: ${issue.message}`;
+}
+
+const MAX_DEPTH = 8;
+
+const count = z.int().min(0);
+const hexDigest = z.string().regex(/^[0-9a-f]{64}$/);
+const storeDir = z
+  .string()
+  .max(256)
+  .regex(/^(\/[A-Za-z0-9+._?=-]+)+$/);
+const keyName = z
+  .string()
+  .max(200)
+  .regex(/^[^\s:\p{Cc}]+$/u);
+
+const VersionSchema = z.object({ format: z.int().min(1), minReader: z.int().min(1) });
+
+const RootSchema = z.object({
+  name: z.string().max(1000),
+  request: z.string().max(4000),
+  scope: z.enum(['run', 'reconfigure', 'rebuild']),
+  complete: z.boolean(),
+  pathCount: count,
+  narSizeBytes: count,
+  digest: hexDigest,
+});
+
+const VolumeSchema = z.object({
+  name: z.string().regex(/^[0-9]{4,9}-[0-9]{3,6}\.tar$/),
+  sizeBytes: z.int().min(1).max(VOLUME_BYTES_MAX),
+  sha256: hexDigest,
+});
+
+const ManifestSchema = z.object({
+  format: z.int().min(1),
+  minReader: z.int().min(1),
+  site: z.string().refine(isSiteName, 'not the name of a site'),
+  sender: keyName,
+  senderKey: z.string().max(300),
+  sequence: z.number().refine(isSequence, 'not a sequence number'),
+  previous: hexDigest.nullable(),
+  basis: z.null(),
+  storeDir,
+  created: z.iso.datetime(),
+  generator: z.string().max(200),
+  roots: z.array(RootSchema).max(LIMITS.shipmentRoots),
+  totals: z.object({
+    pathCount: count,
+    narCount: count,
+    narSizeBytes: count,
+    narFileSizeBytes: count,
+    volumesSizeBytes: count,
+  }),
+  inventory: z.object({
+    name: z.literal('inventory.jsonl.zst'),
+    sizeBytes: z.int().min(1).max(LIMITS.inventoryBytes),
+    sha256: hexDigest,
+    textSizeBytes: z.int().min(1).max(LIMITS.inventoryBytes),
+    lineCount: z.int().min(1),
+  }),
+  volumes: z.array(VolumeSchema).min(1).max(LIMITS.shipmentVolumes),
+});
