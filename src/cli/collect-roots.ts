@@ -35,11 +35,12 @@ export async function collectRoots(
     const plan = await collecting.plan(mirror, mirrorDirectory, roots);
     output.say(describePlan(plan));
     const trustedKeys = await collecting.trustedKeys(mirror);
-    const { upstreams } = collecting;
+    const { upstreams, http } = collecting;
     const report = await collect({
       plan,
       mirror,
       upstreams,
+      http,
       localStore,
       trustedKeys,
       jobs,

@@ -55,6 +55,7 @@ export function addCollectOptions(command: Command): Command {
 /** Everything that planning and collecting need besides the mirror; to be closed. */
 export interface Collecting extends AsyncDisposable {
   readonly storeDir: string;
+  readonly http: HttpClient;
   readonly upstreams: UpstreamSet;
   readonly localStore: LocalStore | undefined;
   readonly jobs: number;
@@ -79,7 +80,7 @@ export async function openCollecting(
   const { signal } = run;
   const caFile = options.caFile ?? config.caFile;
   const netrcFile = options.netrcFile ?? config.netrcFile;
-  const http = await createHttpClient({
+  const http = createHttpClient({
     ...(caFile === undefined ? {} : { caFile }),
     ...(netrcFile === undefined ? {} : { netrcFile }),
   });
@@ -94,6 +95,7 @@ export async function openCollecting(
   ];
   return {
     storeDir,
+    http,
     upstreams,
     localStore,
     jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,

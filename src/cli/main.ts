@@ -1,7 +1,6 @@
 // src/cli is the only room that prints and exits. main.ts finds the command and turns errors into words and exit codes;
 // each command is one lazily loaded file, so that starting up costs only what is used.
 
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import { COMMANDS, type CommandName, isCommandName } from './commands.ts';
@@ -9,6 +8,7 @@ import { createOutput, type Output } from './output.ts';
 import { toNixferryError } from './report-error.ts';
 import type { CommandRun } from './run.ts';
 import { handleSignals } from './signals.ts';
+import { readVersion } from './version.ts';
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -91,10 +91,4 @@ function interrupted(args: readonly string[]): NixferryError {
 
 function quote(argument: string): string {
   return /^[\w@%+=:,./#^-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
-}
-
-function readVersion(): string {
-  const packageFile = new URL('../../package.json', import.meta.url);
-  const { version } = JSON.parse(readFileSync(packageFile, 'utf8')) as { version: string };
-  return version;
 }

@@ -11,7 +11,8 @@ export function handleSignals(owner: NodeJS.Process, output: Output): Signals {
   const controller = new AbortController();
   const onSignal = () => {
     if (controller.signal.aborted) owner.exit(EXIT.interrupted);
-    output.warn('stopping (again to stop at once)');
+    // Only for somebody who sits there: the log of a server stays JSON.
+    if (owner.stderr.isTTY) output.warn('stopping (again to stop at once)');
     controller.abort();
   };
   owner.on('SIGINT', onSignal);

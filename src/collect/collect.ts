@@ -2,25 +2,19 @@ import { mapConcurrent } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
-import type { LocalStore } from '../evaluate/local-store.ts';
-import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
-import type { PublicKey, StorePath } from '../nix/index.ts';
-import { fetchPath } from './fetch-path.ts';
+import type { StorePath } from '../nix/index.ts';
+import { type FetchInputs, fetchPath } from './fetch-path.ts';
 import type { CollectPlan, CollectProblem, PlannedPath } from './plan.ts';
 import { PublishQueue } from './publish-queue.ts';
 import { recordRoots } from './record-roots.ts';
 import { checkSpace } from './space.ts';
 
-export interface CollectInputs {
+export interface CollectInputs extends Omit<FetchInputs, 'onBytes'> {
   readonly plan: CollectPlan;
-  readonly mirror: Mirror;
-  readonly localStore: LocalStore | undefined;
-  readonly trustedKeys: readonly PublicKey[];
   /** Transfers under way at once. */
   readonly jobs: number;
   readonly onProgress: OnProgress;
-  readonly signal: AbortSignal;
 }
 
 export interface CollectReport {

@@ -1,16 +1,103 @@
+import { NixferryError } from '../base/errors.ts';
+import type { HttpClient } from '../base/http-client.ts';
 import type { LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { composeNar } from '../mirror/nar-compose.ts';
-import { intakeNar } from '../mirror/nar-intake.ts';
+import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
 import type { PublishCandidate } from '../mirror/publish.ts';
-import { requireTrust } from '../mirror/trust.ts';
-import type { NarInfo, PublicKey } from '../nix/index.ts';
-import type { PlannedPath } from './plan.ts';
+import { assessTrust } from '../mirror/trust.ts';
+import { formatHash, hashPartOf, type NarInfo, type PublicKey } from '../nix/index.ts';
+import { openUnbrokenNar } from '../upstream/unbroken-nar.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { isAcceptable } from './acceptable.ts';
+import type { NarInfoFinder, PlannedPath } from './plan.ts';
 
 export interface FetchInputs {
   readonly mirror: Mirror;
+  readonly upstreams: NarInfoFinder;
+  /** How patiently broken transfers are taken up again. */
+  readonly http: Pick<HttpClient, 'retries' | 'clock'>;
   readonly localStore: LocalStore | undefined;
   readonly trustedKeys: readonly PublicKey[];
   readonly signal: AbortSignal;
+  /** Bytes from the network or the local store, as they come. */
   readonly onBytes: (bytes: number) => void;
+}
+
+/**
+ * Brings one path into the mirror's partial folder, checked, ready to be published.
+ * @throws NixferryError `damage` when its bytes are not what they should be, `not-trusted` when its `CA:` does not hold; errors of
+ *   the upstream, and `no-space`.
+ */
+export function fetchPath(path: PlannedPath, inputs: FetchInputs): Promise<PublishCandidate> {
+  return path.kind === 'local' ? dumpFromLocalStore(path, inputs) : fetchFromUpstream(path, inputs);
+}
+
+/** From the upstream that the plan names; when that one fails, from the next that has the path. */
+async function fetchFromUpstream(
+  planned: Extract<PlannedPath, { kind: 'upstream' }>,
+  inputs: FetchInputs,
+): Promise<PublishCandidate> {
+  const { upstreams, trustedKeys, signal } = inputs;
+  const { storePath } = planned;
+  const tried = new Set<Upstream>();
+  const accept = (info: NarInfo, upstream: Upstream) =>
+    !tried.has(upstream) && isAcceptable(info, storePath, trustedKeys);
+  let source: { readonly info: NarInfo; readonly upstream: Upstream } = planned;
+  while (true) {
+    try {
+      return await fetchFrom(source.upstream, source.info, inputs);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof NixferryError) || error.code === 'no-space') throw error;
+      tried.add(source.upstream);
+      const next = await upstreams.find(hashPartOf(storePath), { signal, accept }).catch(() => undefined);
+      if (next === undefined) throw error;
+      source = next;
+    }
+  }
+}
+
+async function fetchFrom(
+  upstream: Upstream,
+  info: NarInfo,
+  { mirror, trustedKeys, http, signal, onBytes }: FetchInputs,
+): Promise<PublishCandidate> {
+  const open = (offset: number) => openUnbrokenNar(upstream, info, { offset, signal, http });
+  const nar = await intakeNar({ mirror, expected: info, open, what: info.storePath, signal, onBytes });
+  const taken = withIntakenNar(info, nar);
+  const trust = await assessTrust(taken, trustedKeys, nar.file, signal);
+  if (!trust.trusted) {
+    throw new NixferryError('not-trusted', trust.reason, {
+      hint: 'name a key that signed it with --trusted-public-key',
+    });
+  }
+  return { info: taken, narFile: nar.file };
+}
+
+async function dumpFromLocalStore(
+  { storePath, local }: Extract<PlannedPath, { kind: 'local' }>,
+  { mirror, localStore, signal, onBytes }: FetchInputs,
+): Promise<PublishCandidate> {
+  if (localStore === undefined) throw new Error('a path was planned from a local store that is not there');
+  const nar = await composeNar({ mirror, nar: localStore.nar(storePath), signal, onBytes });
+  if (nar.narHash !== local.narHash) {
+    throw new NixferryError(
+      'damage',
+      `the local store has changed since it was built: it hashes to ${formatHash(nar.narHash, 'nix32')}, not ${formatHash(local.narHash, 'nix32')}`,
+      { hint: 'repair it with: nix-store --repair-path' },
+    );
+  }
+  const { narHash, narSizeBytes } = local;
+  const bare: NarInfo = {
+    storePath,
+    url: nar.url,
+    compression: nar.compression,
+    narHash,
+    narSizeBytes,
+    references: local.references,
+    signatures: [],
+  };
+  const described = local.deriver === undefined ? bare : { ...bare, deriver: local.deriver };
+  return { info: withIntakenNar(described, nar), narFile: nar.file };
 }

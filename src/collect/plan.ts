@@ -3,17 +3,9 @@ import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { LocalPath, LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import {
-  contentAddressNamesPath,
-  type HashPart,
-  hashPartOf,
-  type NarInfo,
-  type PublicKey,
-  parseContentAddress,
-  type StorePath,
-  trustedSignature,
-} from '../nix/index.ts';
+import { type HashPart, hashPartOf, type NarInfo, type PublicKey, type StorePath } from '../nix/index.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { isAcceptable } from './acceptable.ts';
 import { crawl } from './crawl.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
 
@@ -85,7 +77,7 @@ export interface PlanInputs {
 export interface NarInfoFinder {
   find(
     hashPart: HashPart,
-    options: { readonly signal: AbortSignal; readonly accept: (info: NarInfo) => boolean },
+    options: { readonly signal: AbortSignal; readonly accept: (info: NarInfo, upstream: Upstream) => boolean },
   ): Promise<{ readonly upstream: Upstream; readonly info: NarInfo } | undefined>;
 }
 
@@ -139,8 +131,7 @@ class PlanState {
     const { upstreams, signal, trustedKeys } = this.#inputs;
     const refused: NarInfo[] = [];
     const accept = (info: NarInfo) => {
-      if (info.storePath !== path) return false;
-      if (trustedSignature(info, trustedKeys) !== undefined || addressNamesPath(info)) return true;
+      if (isAcceptable(info, path, trustedKeys)) return true;
       refused.push(info);
       return false;
     };
@@ -224,12 +215,6 @@ class PlanState {
   #problem(storePath: StorePath, kind: ProblemKind, detail: string): CollectProblem {
     return { storePath, kind, detail, wantedBy: this.#wantedBy.get(storePath) };
   }
-}
-
-/** Whether `CA:` alone may vouch for the path, once the contents are found to hash to it. */
-function addressNamesPath(info: NarInfo): boolean {
-  if (info.contentAddress === undefined) return false;
-  return contentAddressNamesPath(parseContentAddress(info.contentAddress), info.storePath, info.references);
 }
 
 /** References before referrers, so that what is fetched can be published as it comes. */

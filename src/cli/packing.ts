@@ -1,0 +1,77 @@
+import type { Command } from 'commander';
+import { EXIT, NixferryError } from '../base/errors.ts';
+import type { Config } from '../config/config.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import type { RootRecord } from '../mirror/roots.ts';
+import { formatPublicKey } from '../nix/index.ts';
+import { packShipment } from '../shipment/pack.ts';
+import { type CommonOptions, sizeInBytes } from './common-options.ts';
+import { formatBytes, formatCount } from './format.ts';
+import type { CommandRun } from './run.ts';
+import { readVersion } from './version.ts';
+
+// What pack and export share: where the shipment goes, and what is said when it is written.
+
+export interface PackOptions extends CommonOptions {
+  readonly to: string;
+  readonly site?: string;
+  readonly volumeSize?: number;
+}
+
+export function addPackOptions(command: Command): Command {
+  return command
+    .requiredOption('--to <dir>', 'the medium: a folder of its own for the shipment is made in it')
+    .option('--site <name>', 'the site that the shipment is for (default: site of nixferry.toml)')
+    .option('--volume-size <size>', 'the most that one file of the shipment takes (default: 512MiB)', sizeInBytes);
+}
+
+/** The site named by flag or nixferry.toml. Asked for before any work is done. */
+export function siteOf(options: PackOptions, config: Config): string {
+  const site = options.site ?? config.site;
+  if (site !== undefined) return site;
+  throw new NixferryError('usage', 'no site is named', {
+    hint: 'give the other side a name that stays, such as --site plant-7; its shipments are numbered by it',
+  });
+}
+
+/** Packs, and says what to do with the result. */
+export async function packAndReport(
+  mirror: Mirror,
+  roots: readonly RootRecord[],
+  options: PackOptions,
+  site: string,
+  { output, signal }: CommandRun,
+): Promise<void> {
+  const result = await packShipment({
+    mirror,
+    roots,
+    to: options.to,
+    site,
+    volumeSizeBytes: options.volumeSize,
+    generator: `nixferry ${readVersion()}`,
+    created: new Date(),
+    onProgress: output.onProgress,
+    signal,
+  });
+  output.onProgress({ type: 'phase', phase: '' });
+  const { totals, volumes, sequence } = result.manifest;
+  const key = formatPublicKey(mirror.publicKey);
+  output.say(
+    [
+      `complete: shipment ${sequence} for ${site}: ${formatCount(totals.pathCount, 'path')} in ${formatCount(volumes.length, 'volume')}, ${formatBytes(totals.volumesSizeBytes)}, written and read back`,
+      `  ${result.folder}`,
+      'next, on the isolated side:',
+      `  nixferry import DIR --trust ${key}`,
+      'The key is what makes the other side believe the medium: take it over by another way, once.',
+    ].join('\n'),
+  );
+  output.verdict(EXIT.complete, {
+    folder: result.folder,
+    site,
+    sequence,
+    manifestSha256: result.manifestSha256,
+    totals,
+    volumes: volumes.length,
+    senderKey: key,
+  });
+}
