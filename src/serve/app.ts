@@ -1,0 +1,96 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { systemErrorCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { routeCacheInfo } from './endpoints/cache-info.ts';
+import { routeDebugInfo } from './endpoints/debuginfo.ts';
+import { routeFrontPage } from './endpoints/front-page.ts';
+import { routeHealth } from './endpoints/health.ts';
+import { routeListing } from './endpoints/listing.ts';
+import { routeLog } from './endpoints/log.ts';
+import { routeNar } from './endpoints/nar.ts';
+import { routeNarInfo } from './endpoints/narinfo.ts';
+import { routeRealisation } from './endpoints/realisation.ts';
+import { CACHE_NEVER, sendText } from './send.ts';
+import type { ServeContext } from './serve-context.ts';
+
+/** The HTTP side of one process: every route, and what holds for all of them. It does not listen yet. */
+export function buildApp(context: ServeContext): FastifyInstance {
+  const app = fastify({
+    // Its own log would make an object for every request; ours is for what is not a hit.
+    logger: false,
+    exposeHeadRoutes: false,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    requestTimeout: LIMITS.requestTimeoutMs,
+    connectionTimeout: LIMITS.clientStallMs,
+    keepAliveTimeout: LIMITS.keepAliveMs,
+    bodyLimit: 1024,
+    http: { maxHeaderSize: LIMITS.requestHeaderBytes },
+    routerOptions: { maxParamLength: LIMITS.requestUrlBytes },
+    rewriteUrl: ({ url }) => originForm(url ?? '/'),
+    frameworkErrors: (_error, _request, reply) => void sendText(reply as FastifyReply, 400, 'malformed address'),
+  });
+  app.addHook('onRequest', async (request, reply) => refuseEarly(request, reply));
+  app.setNotFoundHandler((request, reply) => {
+    context.log.info({ method: request.method, path: request.raw.url, client: request.ip }, 'not here');
+    return sendText(reply.header('cache-control', CACHE_NEVER), 404, 'not here');
+  });
+  app.setErrorHandler<FastifyError>((error, request, reply) => answerError(context, error, request, reply));
+  routeCacheInfo(app, context);
+  routeNarInfo(app, context);
+  routeNar(app, context);
+  routeListing(app, context);
+  routeLog(app, context);
+  routeDebugInfo(app, context);
+  routeRealisation(app, context);
+  routeHealth(app, context);
+  routeFrontPage(app, context);
+  refuseTunnels(app);
+  return app;
+}
+
+/** What a client sends to a proxy, `GET http://host/path`, every server must understand too (RFC 9112, 3.2.2). */
+function originForm(url: string): string {
+  if (url.startsWith('/')) return url;
+  const path = /^https?:\/\/[^/?#]*(\/.*)?$/i.exec(url);
+  return path === null ? url : (path[1] ?? '/');
+}
+
+async function refuseEarly(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    // The connection ends with the answer: whatever body is on its way is not read.
+    reply.header('allow', 'GET, HEAD').header('connection', 'close');
+    return sendText(reply, 405, 'this cache is only read from');
+  }
+  if ((request.raw.url ?? '').length > LIMITS.requestUrlBytes) return sendText(reply, 414, 'address too long');
+  return undefined;
+}
+
+function answerError(
+  context: ServeContext,
+  error: FastifyError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const status = error.statusCode;
+  if (status !== undefined && status >= 400 && status < 500) return sendText(reply, status, error.message);
+  if (context.stopping.aborted) return sendText(reply, 503, 'the server is stopping');
+  context.log.error({ path: request.raw.url, err: error }, 'request failed');
+  if (OUT_OF_FILES.has(systemErrorCode(error) ?? '')) {
+    return sendText(reply.header('retry-after', '2'), 503, 'too many transfers at once');
+  }
+  return sendText(reply, 500, 'the mirror could not be read');
+}
+
+const OUT_OF_FILES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM']);
+
+function refuseTunnels(app: FastifyInstance): void {
+  // Answering at once spares the client the upload: Nix announces each with Expect: 100-continue.
+  app.server.on('checkContinue', (request, response) => void app.server.emit('request', request, response));
+  app.server.on('connect', (_request: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.end('HTTP/1.1 405 Method Not Allowed\r\nallow: GET, HEAD\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+  });
+}

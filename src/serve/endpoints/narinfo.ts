@@ -1,0 +1,24 @@
+import type { FastifyInstance } from 'fastify';
+import { isHashPart } from '../../nix/store-path.ts';
+import { CACHE_SHORTLY, sendBytes, sendMalformed, sendMissing } from '../send.ts';
+import type { ServeContext } from '../serve-context.ts';
+
+/** `/HASH.narinfo`: whether a path is here, and what to know of it. The bytes are those on the disk, signatures and all. */
+export function routeNarInfo(app: FastifyInstance, context: ServeContext): void {
+  app.route<{ Params: { hash: string } }>({
+    method: ['GET', 'HEAD'],
+    url: '/:hash.narinfo',
+    handler: async (request, reply) => {
+      const { hash } = request.params;
+      if (!isHashPart(hash)) return sendMalformed(reply, '/<32 characters of a store path>.narinfo');
+      const found = await context.narInfos.find(hash);
+      if (found === undefined) return sendMissing(reply);
+      return sendBytes(request, reply, {
+        bytes: found.bytes,
+        etag: found.etag,
+        contentType: 'text/x-nix-narinfo',
+        cacheControl: CACHE_SHORTLY,
+      });
+    },
+  });
+}

@@ -1,0 +1,70 @@
+import { stat } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import { NixferryError } from '../base/errors.ts';
+import { CACHE_INFO_NAME, privateLayout } from '../mirror/layout.ts';
+import { checkMirrorFormat } from '../mirror/mirror-format.ts';
+import { type CacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
+import { NixFormatError } from '../nix/format-error.ts';
+import { ChangeWatch } from './change-watch.ts';
+import { type LimitedLog, limitLog } from './limited-log.ts';
+import { NarInfoCache } from './narinfo-cache.ts';
+import { openServedFiles, type ServedFiles } from './served-files.ts';
+
+export interface ServeContextOptions {
+  readonly mirrorDirectory: string;
+  /** Overrides what the mirror's nix-cache-info says. Lower is asked first. */
+  readonly priority?: number | undefined;
+  readonly logger: Logger;
+}
+
+/** What the endpoints work with; one for each process. */
+export interface ServeContext {
+  readonly directory: string;
+  readonly storeDir: string;
+  readonly priority: number | undefined;
+  readonly files: ServedFiles;
+  readonly narInfos: NarInfoCache;
+  readonly log: LimitedLog;
+  /** Aborted when the server begins to stop; running transfers go on. */
+  readonly stopping: AbortSignal;
+}
+
+/** Looks at the mirror before anything listens. Throws `not-a-mirror` or `newer-format`. */
+export async function openServeContext(options: ServeContextOptions, stopping: AbortSignal): Promise<ServeContext> {
+  const { mirrorDirectory: directory, logger, priority } = options;
+  await checkFolder(directory);
+  await checkMirrorFormat(privateLayout(directory));
+  const files = await openServedFiles(directory);
+  const { storeDir } = await readStartingCacheInfo(directory, files);
+  const log = limitLog(logger);
+  const watch = new ChangeWatch(() => files.changeToken());
+  const narInfos = new NarInfoCache({ files, storeDir, watch, log });
+  return { directory, storeDir, priority, files, narInfos, log, stopping };
+}
+
+async function checkFolder(directory: string): Promise<void> {
+  const stats = await stat(directory).catch(() => undefined);
+  if (stats?.isDirectory() === true) return;
+  const what = stats === undefined ? 'there is no folder' : 'there is a file, not a folder, at';
+  throw new NixferryError('not-a-mirror', `cannot serve ${directory}: ${what} ${directory}`, { hint: HINT });
+}
+
+async function readStartingCacheInfo(directory: string, files: ServedFiles): Promise<CacheInfo> {
+  const bytes = await files.read(CACHE_INFO_NAME);
+  if (bytes === undefined) {
+    throw new NixferryError('not-a-mirror', `${directory} is not a mirror: it has no ${CACHE_INFO_NAME}`, {
+      hint: HINT,
+    });
+  }
+  try {
+    return parseCacheInfo(bytes);
+  } catch (error) {
+    if (!(error instanceof NixFormatError)) throw error;
+    throw new NixferryError('not-a-mirror', `${directory}/${CACHE_INFO_NAME} cannot be read: ${error.message}`, {
+      hint: HINT,
+      cause: error,
+    });
+  }
+}
+
+const HINT = 'name the mirror with --mirror DIR; nixferry init, collect or import makes one';

@@ -1,0 +1,4 @@
+// What a worker process starts with.
+import { runWorker } from './worker.ts';
+
+await runWorker();

@@ -1,0 +1,141 @@
+import cluster, { type Worker } from 'node:cluster';
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from 'pino';
+import { NixferryError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import {
+  isWorkerReport,
+  WORKER_SETTINGS_VARIABLE,
+  type WorkerOrder,
+  type WorkerReport,
+  type WorkerSettings,
+} from './worker-protocol.ts';
+
+/** Several serving processes behind one socket, which this process holds and otherwise stays out of the way. */
+export interface Workers {
+  readonly port: number;
+  close(): Promise<void>;
+  closeNow(): Promise<void>;
+}
+
+/** Resolves when all `count` workers listen. Throws what kept the first one from it. */
+export async function openWorkers(settings: WorkerSettings, count: number, logger: Logger): Promise<Workers> {
+  const pool = new WorkerPool(settings, logger);
+  try {
+    const ports = await Promise.all(Array.from({ length: count }, () => pool.start()));
+    const [port] = ports;
+    if (port === undefined) throw new RangeError('there must be at least one worker');
+    return { port, close: () => pool.close(), closeNow: () => pool.closeNow() };
+  } catch (error) {
+    await pool.closeNow();
+    throw error;
+  }
+}
+
+class WorkerPool {
+  readonly #settings: WorkerSettings;
+  readonly #logger: Logger;
+  readonly #running = new Set<Worker>();
+  readonly #restarts = new Set<NodeJS.Timeout>();
+  #restartDelayMs: number = LIMITS.workerRestartBaseMs;
+  #stopping = false;
+
+  constructor(settings: WorkerSettings, logger: Logger) {
+    this.#settings = settings;
+    this.#logger = logger;
+  }
+
+  /** Starts a worker and resolves to its port. One that dies later is replaced; one that never came to listen is not. */
+  async start(): Promise<number> {
+    const worker = this.#fork();
+    const report = await firstReport(worker);
+    if (report.type === 'failed') throw errorOf(report);
+    const startedMs = performance.now();
+    worker.once('exit', (exitCode: number | null, signal: string | null) => {
+      if (this.#stopping) return;
+      this.#logger.error({ worker: worker.process.pid, exitCode, signal }, 'worker died; it will be replaced');
+      if (performance.now() - startedMs > LIMITS.workerRestartCeilingMs) {
+        this.#restartDelayMs = LIMITS.workerRestartBaseMs;
+      }
+      this.#restart();
+    });
+    return report.port;
+  }
+
+  async close(): Promise<void> {
+    this.#stop();
+    const order: WorkerOrder = { type: 'close' };
+    for (const worker of this.#running) if (worker.isConnected()) worker.send(order);
+    // The workers keep the grace time themselves; this is for one that hangs.
+    const graceMs = (this.#settings.shutdownGraceMs ?? LIMITS.shutdownGraceMs) + HANGING_WORKER_MS;
+    const cutOff = setTimeout(() => this.#kill(), graceMs);
+    await this.#allGone();
+    clearTimeout(cutOff);
+  }
+
+  async closeNow(): Promise<void> {
+    this.#stop();
+    this.#kill();
+    await this.#allGone();
+  }
+
+  #fork(): Worker {
+    cluster.setupPrimary({
+      exec: fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url)),
+      args: [],
+      execArgv: process.execArgv.filter((option) => !option.startsWith('--test')),
+    });
+    const worker = cluster.fork({ [WORKER_SETTINGS_VARIABLE]: JSON.stringify(this.#settings) });
+    this.#running.add(worker);
+    worker.once('exit', () => this.#running.delete(worker));
+    // A message to a worker that has just died; its exit is dealt with.
+    worker.on('error', () => {});
+    return worker;
+  }
+
+  #restart(): void {
+    const timer = setTimeout(() => {
+      this.#restarts.delete(timer);
+      this.start().catch((error: unknown) => {
+        if (this.#stopping) return;
+        this.#logger.error({ err: error }, 'worker could not be replaced; trying again');
+        this.#restart();
+      });
+    }, this.#restartDelayMs);
+    this.#restarts.add(timer);
+    this.#restartDelayMs = Math.min(this.#restartDelayMs * 2, LIMITS.workerRestartCeilingMs);
+  }
+
+  #stop(): void {
+    this.#stopping = true;
+    for (const timer of this.#restarts) clearTimeout(timer);
+    this.#restarts.clear();
+  }
+
+  #kill(): void {
+    for (const worker of this.#running) worker.process.kill('SIGKILL');
+  }
+
+  async #allGone(): Promise<void> {
+    await Promise.all([...this.#running].map((worker) => new Promise((resolve) => worker.once('exit', resolve))));
+  }
+}
+
+const HANGING_WORKER_MS = 2000;
+
+function firstReport(worker: Worker): Promise<WorkerReport> {
+  return new Promise((resolve, reject) => {
+    worker.on('message', (message: unknown) => {
+      if (isWorkerReport(message)) resolve(message);
+    });
+    worker.once('exit', (exitCode: number | null, signal: string | null) => {
+      reject(new Error(`a worker process ended before it listened (${signal ?? `exit code ${exitCode}`})`));
+    });
+  });
+}
+
+function errorOf(report: WorkerReport & { type: 'failed' }): Error {
+  if (report.code === undefined) return new Error(report.message);
+  return new NixferryError(report.code, report.message, { hint: report.hint });
+}
