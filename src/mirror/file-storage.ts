@@ -106,6 +106,14 @@ class FileStorage implements Storage {
     await this.#moveAll(files);
   }
 
+  async release(name: string, file: string): Promise<void> {
+    const path = this.#path(name);
+    if ((await this.stat(name)) === undefined) return;
+    await move(path, file);
+    await syncDirectory(dirname(file));
+    await syncDirectory(dirname(path));
+  }
+
   remove(name: string): Promise<void> {
     return this.removeInOrder([[name]]);
   }

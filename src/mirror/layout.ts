@@ -44,6 +44,7 @@ export interface PrivateLayout {
   readonly partialFolder: string;
   readonly quarantineFolder: string;
   readonly damagedFolder: string;
+  readonly damagedNarsFolder: string;
   readonly withheldFolder: string;
   readonly journalFolder: string;
   readonly tempFolder: string;
@@ -64,6 +65,7 @@ export function privateLayout(directory: string): PrivateLayout {
     partialFolder: join(folder, 'partial'),
     quarantineFolder: join(folder, 'quarantine'),
     damagedFolder: join(folder, 'damaged'),
+    damagedNarsFolder: join(folder, 'damaged', 'nar'),
     withheldFolder: join(folder, 'damaged', 'withheld'),
     journalFolder: join(folder, 'journal'),
     tempFolder: join(folder, 'tmp'),

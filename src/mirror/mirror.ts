@@ -42,6 +42,8 @@ export interface Mirror extends AsyncDisposable {
   readonly storage: Storage;
   readonly index: MirrorIndex;
   readonly layout: PrivateLayout;
+  /** False only for a plain binary cache that was opened to read. */
+  readonly hasKey: boolean;
   /** What signs everything that the mirror publishes. Throws `not-a-mirror` for a plain binary cache that was opened to read. */
   readonly publicKey: PublicKey;
   /** Only with write access; asking otherwise is a bug and throws. */
@@ -108,8 +110,18 @@ async function makeComplete(
 ): Promise<CacheInfo> {
   // Whoever held the lock before is gone, so nobody finishes what lies here.
   await rm(layout.tempFolder, { recursive: true, force: true });
-  const { tempFolder, partialFolder, quarantineFolder, rootsFolder, damagedFolder, journalFolder } = layout;
-  for (const folder of [tempFolder, partialFolder, quarantineFolder, rootsFolder, damagedFolder, journalFolder]) {
+  const { tempFolder, partialFolder, quarantineFolder, rootsFolder, journalFolder, damagedNarsFolder, withheldFolder } =
+    layout;
+  const folders = [
+    tempFolder,
+    partialFolder,
+    quarantineFolder,
+    rootsFolder,
+    journalFolder,
+    damagedNarsFolder,
+    withheldFolder,
+  ];
+  for (const folder of folders) {
     await mkdir(folder, { recursive: true });
   }
   let made = false;
@@ -172,6 +184,10 @@ class OpenedMirror implements Mirror {
 
   get storeDir(): string {
     return this.cacheInfo.storeDir;
+  }
+
+  get hasKey(): boolean {
+    return this.#publicKey !== undefined;
   }
 
   get publicKey(): PublicKey {

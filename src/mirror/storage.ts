@@ -45,6 +45,8 @@ export interface Storage {
   adopt(file: string, name: string): Promise<void>;
   /** As `adopt` for many files, in no order; all are durable when this returns. */
   adoptMany(files: readonly AdoptedFile[]): Promise<void>;
+  /** Moves a file out, to a local file in a folder that exists: the way back from `adopt`. One that is not there is no error. */
+  release(name: string, file: string): Promise<void>;
   /** Removes a file; one that is not there is no error. */
   remove(name: string): Promise<void>;
   /** Durably removes many files, in the order of the groups, as `writeInOrder` writes. */
