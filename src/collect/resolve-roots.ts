@@ -1,6 +1,6 @@
 import { NixferryError } from '../base/errors.ts';
 import { describeInstallable, type EvaluatedDerivation, type Installable } from '../evaluate/installable.ts';
-import { nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
+import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import type { RootRequest } from './root-request.ts';
 
 /** A root as store paths: what `run` carries is their closure. */
@@ -47,7 +47,7 @@ export async function resolveRoots(requests: readonly RootRequest[], sources: Ro
 async function pathsOf(request: RootRequest, sources: RootSources): Promise<readonly StorePath[]> {
   switch (request.kind) {
     case 'store-path':
-      return [parseStorePath(request.path, sources.storeDir)];
+      return [readStorePath(request.path, sources.storeDir)];
     case 'derivation':
       return sources.outputs(request.path, 'all');
     case 'list':
@@ -61,6 +61,18 @@ async function pathsOf(request: RootRequest, sources: RootSources): Promise<read
       );
       return outputs.flat();
     }
+  }
+}
+
+function readStorePath(text: string, storeDir: string): StorePath {
+  try {
+    return parseStorePath(text, storeDir);
+  } catch (error) {
+    if (!(error instanceof NixFormatError)) throw error;
+    throw new NixferryError('bad-root', error.message, {
+      hint: `a store path is written ${storeDir}/, 32 letters and digits, a dash, a name`,
+      cause: error,
+    });
   }
 }
 
