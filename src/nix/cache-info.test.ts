@@ -14,6 +14,7 @@ test('parseCacheInfo reads what a public cache serves', () => {
 test('parseCacheInfo is as lenient as Nix when lines are odd', () => {
   const text = 'no colon\r\nUnknown: x\nStoreDir:/gnu/store  \r\n\nPriority:\t-5abc\nWantMassQuery: yes';
   assert.deepEqual(parseCacheInfo(text), { storeDir: '/gnu/store', wantMassQuery: false, priority: -5 });
+  assert.equal(parseCacheInfo('Priority: -0\n').priority, 0);
   assert.deepEqual(parseCacheInfo(''), { storeDir: '/nix/store', wantMassQuery: false, priority: undefined });
 });
 

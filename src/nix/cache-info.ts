@@ -65,8 +65,9 @@ const STORE_DIR_LENGTH_MAX = 1024;
 // As std::stoi: what follows the digits does not matter, and the number fits 32 bits.
 function parsePriority(value: string): number {
   const priority = Number.parseInt(/^[+-]?\d{1,10}(?!\d)/.exec(value)?.[0] ?? '', 10);
-  if (Number.isNaN(priority) || priority !== (priority | 0)) throw problemWith('Priority is not a number', value);
-  return priority;
+  const whole = priority | 0; // also makes a plain 0 of -0
+  if (Number.isNaN(priority) || priority !== whole) throw problemWith('Priority is not a number', value);
+  return whole;
 }
 
 function problemWith(problem: string, value: string): NixFormatError {
