@@ -1,0 +1,82 @@
+// Comparisons as a table for people and as JSON rows for the record.
+
+import { appendFile, mkdir } from 'node:fs/promises';
+import { availableParallelism, cpus } from 'node:os';
+import path from 'node:path';
+import { type Comparison, median, type Timings } from './benchmark.ts';
+
+const HEADINGS = ['', 'ours', 'peer', 'ratio', 'goal', ''] as const;
+
+export function formatComparisons(name: string, comparisons: readonly Comparison[]): string {
+  const rows = [HEADINGS, ...comparisons.map(row)];
+  const widths = HEADINGS.map((_, column) => Math.max(...rows.map((cells) => (cells[column] ?? '').length)));
+  const lines = rows.map((cells) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+  return `\n${name} on ${machine()}; medians in seconds\n${lines.join('\n')}\n`;
+}
+
+/** One line a comparison, with every single timing. */
+export async function recordComparisons(file: string, comparisons: readonly Comparison[]): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true });
+  const at = new Date().toISOString();
+  const lines = comparisons.map((comparison) =>
+    JSON.stringify({
+      at,
+      machine: machine(),
+      what: comparison.what,
+      ours: withMedian(comparison.ours),
+      peer: withMedian(comparison.peer),
+      ratio: rounded(ratio(comparison)),
+      goal: comparison.goal ?? null,
+    }),
+  );
+  await appendFile(file, `${lines.join('\n')}\n`);
+}
+
+function row(comparison: Comparison): readonly string[] {
+  const { what, ours, peer, goal } = comparison;
+  return [
+    what,
+    `${median(ours.seconds).toFixed(2)} (${ours.name}, ${ours.seconds.length}×)`,
+    `${median(peer.seconds).toFixed(2)} (${peer.name}, ${peer.seconds.length}×)`,
+    ratioText(comparison),
+    goalText(goal),
+    goal === undefined ? '' : reached(comparison) ? 'reached' : 'MISSED',
+  ];
+}
+
+function reached(comparison: Comparison): boolean {
+  const { goal } = comparison;
+  if (goal === undefined) return true;
+  return 'atMostTimes' in goal ? ratio(comparison) <= goal.atMostTimes : 1 / ratio(comparison) >= goal.timesFaster;
+}
+
+function goalText(goal: Comparison['goal']): string {
+  if (goal === undefined) return '';
+  return 'atMostTimes' in goal ? `≤ ${goal.atMostTimes} times as long` : `≥ ${goal.timesFaster} times faster`;
+}
+
+function ratioText(comparison: Comparison): string {
+  const value = ratio(comparison);
+  return value < 0.5 ? `${(1 / value).toFixed(1)} times faster` : `${value.toFixed(2)} times as long`;
+}
+
+function ratio({ ours, peer }: Comparison): number {
+  return median(ours.seconds) / median(peer.seconds);
+}
+
+function withMedian({ name, seconds }: Timings) {
+  return { name, median: rounded(median(seconds)), seconds: seconds.map(rounded) };
+}
+
+function machine(): string {
+  return `${cpus()[0]?.model ?? 'unknown processor'}, ${availableParallelism()} cores, Node ${process.versions.node}`;
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
