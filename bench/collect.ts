@@ -62,11 +62,8 @@ export async function benchmark({ runs, note }: BenchmarkContext): Promise<Compa
 function collectJob(where: NixEnvironment, dataset: Dataset, url: string): Job {
   const mirror = path.join(where.directory, 'mirror');
   const trust = ['--upstream', url, '--trusted-public-key', dataset.publicKey];
-  return fresh(mirror, async () => {
-    await where.run(nixferryCommand, ['collect', dataset.root, ...trust, '--mirror', mirror], {
-      timeoutMs: TIMEOUT_MS,
-    });
-  });
+  const args = ['collect', dataset.root, ...trust, '--mirror', mirror];
+  return { prepare: remover(mirror), run: () => where.run(nixferryCommand, args, { timeoutMs: TIMEOUT_MS }) };
 }
 
 function nixCopyJob(where: NixEnvironment, dataset: Dataset, url: string, compression: string): Job {
