@@ -7,48 +7,37 @@ import { type CollectPlan, planCollect } from '../collect/plan.ts';
 import { type ResolvedRoot, resolveRoots } from '../collect/resolve-roots.ts';
 import { parseRootRequests, type RootRequest } from '../collect/root-request.ts';
 import type { Config } from '../config/config.ts';
-import { DEFAULT_CHANNELS_BASE, DEFAULT_TRUSTED_PUBLIC_KEY, DEFAULT_UPSTREAM } from '../config/default-trust.ts';
+import { DEFAULT_CHANNELS_BASE, DEFAULT_UPSTREAM } from '../config/default-trust.ts';
 import { readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
 import { evaluateInstallable } from '../evaluate/installable.ts';
 import { type LocalStore, openLocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { readTrustedKeys } from '../mirror/trusted-keys.ts';
-import { type PublicKey, parsePublicKey } from '../nix/index.ts';
+import type { PublicKey } from '../nix/index.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
 import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
 import { type CommonOptions, collectValues, wholeNumber } from './common-options.ts';
 import type { CommandRun } from './run.ts';
+import { addUpstreamOptions, httpOptions, readTrustedPublicKeys, type UpstreamOptions } from './upstream-options.ts';
 
 // What plan, collect and export share: where roots and paths come from, and whom to trust.
 
-export interface CollectOptions extends CommonOptions {
-  readonly upstream?: readonly string[];
-  readonly trustedPublicKey?: readonly string[];
+export interface CollectOptions extends CommonOptions, UpstreamOptions {
   readonly file?: string;
   readonly attr?: readonly string[];
   readonly channelsBase?: string;
-  readonly netrcFile?: string;
-  readonly caFile?: string;
   readonly jobs?: number;
 }
 
 export function addCollectOptions(command: Command): Command {
-  return command
+  const help = `binary cache to copy from; repeat for more, asked in order (default: ${DEFAULT_UPSTREAM})`;
+  return addUpstreamOptions(command, help)
     .argument(
       '[roots...]',
       'store paths, links to them, files of paths (- for stdin), channel:NAME, flake outputs, names from nixferry.toml',
     )
-    .option(
-      '--upstream <url>',
-      `binary cache to copy from; repeat for more, asked in order (default: ${DEFAULT_UPSTREAM})`,
-      collectValues,
-    )
-    .option('--trusted-public-key <key>', 'key whose signatures count, name:base64; repeat for more', collectValues)
     .option('-f, --file <file>', 'a Nix file whose derivations are roots')
     .option('-A, --attr <attribute>', 'with -f: only this attribute of it; repeat for more', collectValues)
     .option('--channels-base <url>', `where channel:NAME is looked for (default: ${DEFAULT_CHANNELS_BASE})`)
-    .option('--netrc-file <file>', 'passwords for upstreams (default: ~/.netrc)')
-    .option('--ca-file <file>', 'certificates to trust besides the usual ones')
     .option('--jobs <n>', `transfers at once (default: ${DEFAULT_JOBS})`, wholeNumber(1, 1024));
 }
 
@@ -78,21 +67,12 @@ export async function openCollecting(
   }
   const { onProgress } = run.output;
   const { signal } = run;
-  const caFile = options.caFile ?? config.caFile;
-  const netrcFile = options.netrcFile ?? config.netrcFile;
-  const http = createHttpClient({
-    ...(caFile === undefined ? {} : { caFile }),
-    ...(netrcFile === undefined ? {} : { netrcFile }),
-  });
+  const http = createHttpClient(httpOptions(options, config));
   const urls = options.upstream ?? config.upstreams ?? [DEFAULT_UPSTREAM];
   const upstreams = await openUpstreams(urls, { http, signal, onProgress });
   const { storeDir } = upstreams;
   const localStore = await openLocalStore(storeDir, signal);
-  const flagKeys = (options.trustedPublicKey ?? config.trustedPublicKeys ?? [DEFAULT_TRUSTED_PUBLIC_KEY]).map(readKey);
-  const trustedKeys = async (mirror: Mirror | undefined) => [
-    ...flagKeys,
-    ...(mirror === undefined ? [] : await readTrustedKeys(mirror, 'upstream')),
-  ];
+  const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);
   return {
     storeDir,
     http,
@@ -159,18 +139,7 @@ function fileRequests(options: CollectOptions): RootRequest[] {
   const shown = file.startsWith('<') ? file : resolve(file);
   return (options.attr ?? ['']).map((attribute) => ({
     kind: 'installable',
-    request: attribute === '' ? `-f ${file}` : `-f ${file} -A ${attribute}`,
+    request: attribute === '' ? `-f ${shown}` : `-f ${shown} -A ${attribute}`,
     installable: { kind: 'file', file: shown, attribute, outputs: 'default' },
   }));
-}
-
-function readKey(text: string): PublicKey {
-  try {
-    return parsePublicKey(text);
-  } catch (error) {
-    throw new NixferryError('bad-key', `'${text}' is no public key`, {
-      hint: 'a public key is written name:base64, as in cache.nixos.org-1:6NCH…',
-      cause: error,
-    });
-  }
 }

@@ -1,6 +1,7 @@
 import type { NixferryError } from '../base/errors.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { createProgress } from './progress.ts';
+import { createTally } from './tally.ts';
 
 /** How a command speaks: results on stdout, progress and errors on stderr; with --json both as JSON lines on stdout. */
 export interface Output {
@@ -38,13 +39,11 @@ export function createOutput(options: OutputOptions): Output {
     stream: stderr,
     style: quiet || json ? 'none' : stderr.isTTY === true ? 'bar' : 'lines',
   });
+  const tally = createTally(writeEvent);
   return {
     json,
     onProgress(event) {
-      if (json && event.type !== 'advance') {
-        const { type, ...fields } = event;
-        writeEvent(type, fields);
-      }
+      if (json) tally.on(event);
       if (quiet && !json && event.type === 'notice') stderr.write(`${event.message}\n`);
       progress.on(event);
     },

@@ -38,11 +38,11 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
   const queue = new PublishQueue(mirror, plan.present, signal);
   let fetchedBytes = 0;
   onProgress({ type: 'phase', phase: 'fetch', totalItems: plan.toFetch.length, totalBytes: plan.downloadBytes });
+  const onBytes = (bytes: number) => {
+    fetchedBytes += bytes;
+    onProgress({ type: 'advance', bytes });
+  };
   const fetchOne = async (path: PlannedPath) => {
-    const onBytes = (bytes: number) => {
-      fetchedBytes += bytes;
-      onProgress({ type: 'advance', bytes });
-    };
     try {
       await queue.add(await fetchPath(path, { ...inputs, onBytes }));
       onProgress({ type: 'advance', items: 1 });

@@ -9,8 +9,9 @@ const path = (letter: string, name: string) => parseStorePath(`/nix/store/${lett
 const A = path('a', 'alpha-1.0');
 const B = path('b', 'beta-2.0');
 
+const unexpected = () => assert.fail('not asked for');
+
 function sources(overrides: Partial<RootSources>): RootSources {
-  const unexpected = () => assert.fail('not asked for');
   return {
     storeDir: '/nix/store',
     list: unexpected,

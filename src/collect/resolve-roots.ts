@@ -1,5 +1,5 @@
 import { NixferryError } from '../base/errors.ts';
-import { describeInstallable, type EvaluatedDerivation, type Installable } from '../evaluate/installable.ts';
+import type { EvaluatedDerivation, Installable } from '../evaluate/installable.ts';
 import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import type { RootRequest } from './root-request.ts';
 
@@ -83,12 +83,18 @@ function rootName(request: RootRequest, paths: readonly StorePath[]): string {
     case 'list':
       return request.source === '-' ? 'list from standard input' : lastPart(request.source);
     case 'installable':
-      return request.installable.kind === 'flake' && request.installable.reference.includes('#')
-        ? request.installable.reference.slice(request.installable.reference.indexOf('#') + 1)
-        : describeInstallable(request.installable);
+      return installableName(request.installable);
     default:
       return paths[0] === undefined ? request.request : nameOf(paths[0]);
   }
+}
+
+/** The attribute, as it is what people call the thing; else the flake or file. */
+function installableName(installable: Installable): string {
+  if (installable.kind === 'file')
+    return installable.attribute === '' ? lastPart(installable.file) : installable.attribute;
+  const { reference } = installable;
+  return reference.includes('#') ? reference.slice(reference.indexOf('#') + 1) : reference;
 }
 
 function lastPart(path: string): string {

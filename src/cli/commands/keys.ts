@@ -5,10 +5,11 @@ import { EXIT, NixferryError } from '../../base/errors.ts';
 import { defaultKeyName, generateMirrorKey, importMirrorKey } from '../../mirror/keys.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { distrustKey, type KeyPurpose, readTrustedKeys, trustKey } from '../../mirror/trusted-keys.ts';
-import { formatPublicKey, parsePublicKey } from '../../nix/index.ts';
+import { formatPublicKey } from '../../nix/index.ts';
 import { fingerprintWords } from '../../shipment/fingerprint-words.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
 import type { CommandRun } from '../run.ts';
+import { readPublicKey } from '../upstream-options.ts';
 
 interface GenerateOptions extends CommonOptions {
   readonly name?: string;
@@ -21,11 +22,6 @@ interface TrustOptions extends CommonOptions {
 
 export function define(command: Command, run: CommandRun): void {
   command.addHelpText('after', '\nExamples:\n  nixferry keys show\n  nixferry keys trust --for sender office-1:8pV3…');
-  const purpose = () =>
-    new Option('--for <purpose>', 'sender: may send shipments; upstream: its signatures count on collecting')
-      .choices(['sender', 'upstream'])
-      .makeOptionMandatory();
-
   addCommonOptions(command.command('show').description('print the public key of the mirror, alone on its line'), [
     'nixferry keys show',
   ]).action((options: CommonOptions) => show(options, run));
@@ -58,7 +54,7 @@ export function define(command: Command, run: CommandRun): void {
       ),
   );
 
-  const trust = command.command('trust').description('trust a public key').argument('<key>').addOption(purpose());
+  const trust = command.command('trust').description('trust a public key').argument('<key>').addOption(purposeOption());
   addCommonOptions(trust, ['nixferry keys trust --for sender office-1:8pV3…']).action(
     (text: string, options: TrustOptions) => trustOne(text, options, run),
   );
@@ -67,7 +63,7 @@ export function define(command: Command, run: CommandRun): void {
     .command('distrust')
     .description('take that trust back')
     .argument('<name>')
-    .addOption(purpose());
+    .addOption(purposeOption());
   addCommonOptions(distrust, ['nixferry keys distrust --for sender office-1']).action(
     (name: string, options: TrustOptions) => distrustOne(name, options, run),
   );
@@ -75,6 +71,12 @@ export function define(command: Command, run: CommandRun): void {
   addCommonOptions(command.command('list').description('list the keys that are trusted'), [
     'nixferry keys list',
   ]).action((options: CommonOptions) => list(options, run));
+}
+
+function purposeOption(): Option {
+  return new Option('--for <purpose>', 'sender: may send shipments; upstream: its signatures count on collecting')
+    .choices(['sender', 'upstream'])
+    .makeOptionMandatory();
 }
 
 async function show(options: CommonOptions, { output }: CommandRun): Promise<void> {
@@ -108,7 +110,7 @@ async function changeKey(
 
 async function trustOne(text: string, options: TrustOptions, { output }: CommandRun): Promise<void> {
   const { mirrorDirectory } = await readCommonOptions(options);
-  const key = parsePublicKey(text);
+  const key = readPublicKey(text);
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', create: true, command: 'nixferry keys' });
   await trustKey(mirror, options.for, key);
   output.say(`${key.name} is trusted now (${options.for})`);

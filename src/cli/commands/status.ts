@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import { EXIT } from '../../base/errors.ts';
+import { openMirror } from '../../mirror/mirror.ts';
+import { type InterruptedWork, type MirrorStatus, mirrorStatus } from '../../mirror/status.ts';
+import { formatPublicKey } from '../../nix/index.ts';
+import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
+import { formatBytes, formatCount, formatTable } from '../format.ts';
+import type { CommandRun } from '../run.ts';
+
+const SHOWN_ROOTS = 30;
+
+export function define(command: Command, run: CommandRun): void {
+  addCommonOptions(command, ['nixferry status']).action((options: CommonOptions) => status(options, run));
+}
+
+async function status(options: CommonOptions, { output }: CommandRun): Promise<void> {
+  const { mirrorDirectory } = await readCommonOptions(options);
+  await using mirror = await openMirror(mirrorDirectory, { access: 'read' });
+  const found = await mirrorStatus(mirror);
+  const publicKey = found.publicKey === undefined ? undefined : formatPublicKey(found.publicKey);
+  output.result(describe(found, publicKey), {
+    ...found,
+    publicKey,
+    trustedUpstreams: found.trustedUpstreams.map(formatPublicKey),
+    trustedSenders: found.trustedSenders.map(formatPublicKey),
+  });
+  for (const warning of found.warnings) output.warn(warning);
+  output.verdict(EXIT.complete, {});
+}
+
+function describe(found: MirrorStatus, publicKey: string | undefined): string {
+  const { totals } = found;
+  const facts = [
+    ['mirror', found.directory],
+    ['store folder', found.storeDir],
+    [
+      'paths',
+      `${totals.paths.toLocaleString('en-US')} (${formatBytes(totals.fileBytes)} here, ${formatBytes(totals.narBytes)} unpacked)`,
+    ],
+    ['free', formatBytes(found.freeBytes)],
+    ['key', publicKey ?? 'none yet: nixferry init makes one'],
+    ...found.trustedSenders.map((key) => ['trusted sender', formatPublicKey(key)]),
+    ...found.trustedUpstreams.map((key) => ['trusted upstream', formatPublicKey(key)]),
+    ...describeInterrupted(found.interrupted),
+  ];
+  return `${formatTable(facts)}\n\n${describeRoots(found)}`;
+}
+
+function describeRoots({ roots }: MirrorStatus): string {
+  if (roots.length === 0) return 'no roots yet: nixferry collect ROOT, or nixferry import DIR';
+  const rows = roots
+    .slice(0, SHOWN_ROOTS)
+    .map((root) => [
+      root.name,
+      root.complete ? 'complete' : 'NOT complete',
+      formatCount(root.pathCount, 'path'),
+      root.shipment === undefined
+        ? 'collected'
+        : `imported from ${root.shipment.sender}, shipment ${root.shipment.sequence}`,
+      root.request === root.name ? '' : root.request,
+    ]);
+  const more = roots.length > SHOWN_ROOTS ? `\n… and ${roots.length - SHOWN_ROOTS} more (--json lists all)` : '';
+  return `${formatCount(roots.length, 'root')}\n${formatTable(rows, [2])}${more}`;
+}
+
+function describeInterrupted(work: InterruptedWork): string[][] {
+  const rows: string[][] = [];
+  if (work.partialFiles > 0) {
+    rows.push([
+      'unfinished',
+      `${formatCount(work.partialFiles, 'file')}, ${formatBytes(work.partialBytes)}: the same command goes on with them`,
+    ]);
+  }
+  if (work.quarantined > 0)
+    rows.push(['unfinished', `${formatCount(work.quarantined, 'import')}: import the same shipment again`]);
+  if (work.damaged + work.withheld > 0) {
+    rows.push(['DAMAGED', `${work.damaged} damaged, ${work.withheld} withheld because of them: nixferry verify`]);
+  }
+  return rows;
+}
