@@ -78,6 +78,7 @@ class FileStorage implements Storage {
     for (const batch of batchGroups(groups, LIMITS.storageBatchFiles)) {
       const files = batch.flat();
       const temps: string[] = [];
+      for (const folder of this.#foldersOf(files)) await makeFolder(folder, this.#directory);
       try {
         // All the waiting for the disk happens here, side by side; what remains for each group is renames and one sync.
         await mapConcurrent(files, LIMITS.fileSyncsInFlight, async ({ name, bytes }, index) => {
@@ -152,10 +153,14 @@ class FileStorage implements Storage {
   }
 
   async #moveAll(files: readonly AdoptedFile[]): Promise<void> {
-    const folders = new Set(files.map(({ name }) => dirname(this.#path(name))));
+    const folders = this.#foldersOf(files);
     for (const folder of folders) await makeFolder(folder, this.#directory);
     await mapConcurrent(files, LIMITS.fileSyncsInFlight, ({ file, name }) => move(file, this.#path(name)));
     for (const folder of folders) await syncDirectory(folder);
+  }
+
+  #foldersOf(files: readonly { readonly name: string }[]): ReadonlySet<string> {
+    return new Set(files.map(({ name }) => dirname(this.#path(name))));
   }
 
   #tempName(path: string): string {

@@ -54,6 +54,8 @@ export interface MirrorIndex {
   usersOfNar(url: string): Promise<number>;
   /** All hash parts, sorted. */
   hashParts(): Promise<readonly HashPart[]>;
+  /** Notes, durably, that narinfos are about to change: killed from here on, the next opening looks at the files. */
+  expectChanges(): Promise<void>;
   /** Notes paths whose narinfos were just written; the storage was not changed by anything else meanwhile. */
   add(entries: readonly IndexEntry[]): Promise<void>;
   /** Notes paths whose narinfos were just removed. */
@@ -183,6 +185,11 @@ class SqliteIndex implements MirrorIndex {
     const { query } = await this.#tables();
     const rows = await query.selectFrom('paths').select('hash_part').orderBy('hash_part').execute();
     return rows.map((row) => row.hash_part as HashPart);
+  }
+
+  async expectChanges(): Promise<void> {
+    const { database } = await this.#tables();
+    writeChangeToken(database, undefined);
   }
 
   async add(entries: readonly IndexEntry[]): Promise<void> {

@@ -69,6 +69,7 @@ export async function publish(
   signal?.throwIfAborted();
   const updates = already.filter((path) => path.changed);
   const written: NarInfo[] = [];
+  if (ready.length + updates.length > 0) await mirror.index.expectChanges();
   try {
     await mirror.storage.writeInOrder(renderLevels([updates, ...order.levels], written, signal, onProgress));
     await addToIndex(mirror, written);

@@ -53,7 +53,10 @@ export interface Storage {
   removeInOrder(groups: Iterable<readonly string[]>): Promise<void>;
   /** The names that begin with `prefix`, in no order; `shallow` leaves out those with a further `/` after it. */
   list(prefix: string, options?: { readonly shallow?: boolean }): AsyncIterable<string>;
-  /** A text that changes whenever a file without `/` in its name is added, replaced or removed; undefined when that cannot be told. */
+  /**
+   * A text that changes when a file without `/` in its name is added, replaced or removed, though changes within a tick of the file system's
+   * clock (some milliseconds) may count as one; undefined when the storage cannot tell.
+   */
   changeToken(): Promise<string | undefined>;
 }
 

@@ -118,6 +118,7 @@ async function hide(mirror: Mirror, scanned: readonly ScannedPath[], { damaged, 
   );
   const leaving = hidden.filter(({ visible }) => visible);
   if (leaving.length > 0) {
+    await mirror.index.expectChanges();
     await mirror.storage.removeInOrder(referrersFirst(leaving));
     await mirror.index.drop(leaving.map(({ hashPart }) => hashPart));
   }
