@@ -42,8 +42,7 @@ export function readQuoted(reader: AtermReader): string {
       reader.position = quote + 1;
       return read + text.slice(start, quote);
     }
-    const escaped = text[backslash + 1];
-    if (escaped === undefined) throw atermProblem(reader, 'a string does not end');
+    const escaped = text.charAt(backslash + 1);
     read += text.slice(start, backslash) + (UNESCAPED[escaped] ?? escaped);
     start = backslash + 2;
     reader.position = start;

@@ -39,7 +39,7 @@ export function parseHash(text: string, algorithm?: HashAlgorithm): Hash {
   if (algorithm !== undefined && algorithm !== named) {
     throw new NixFormatError('hash', `${quoteForMessage(text)} is not a ${algorithm} hash`);
   }
-  if (text[separator] === '-') return hashFromBase64(text.slice(separator + 1), named, text);
+  if (text[separator] === '-') return hashFromDigest(named, decodeBase64(text.slice(separator + 1)));
   // What Nix itself writes is canonical already: checked, then taken as it is.
   if (text.length - separator - 1 === base32Length(DIGEST_BYTES[named])) {
     const problem = findBase32Problem(text, DIGEST_BYTES[named], separator + 1);
@@ -100,24 +100,15 @@ function parseDigest(text: string, algorithm: HashAlgorithm): Hash {
       `${quoteForMessage(text)} is not a ${algorithm} hash in nix32: ${problem.message}`,
     );
   }
-  if (text.length === Math.ceil(size / 3) * 4) return hashFromBase64(text, algorithm, text);
+  if (text.length === Math.ceil(size / 3) * 4) return hashFromDigest(algorithm, decodeBase64(text));
   throw new NixFormatError('hash', `${quoteForMessage(text)} has the wrong length for ${algorithm}`);
 }
 
 function hashFromBase16(text: string, algorithm: HashAlgorithm): Hash {
   const digest = Buffer.from(text, 'hex');
-  if (digest.length * 2 !== text.length) {
-    throw new NixFormatError('hash', `${quoteForMessage(text)} is not hexadecimal`, digest.length * 2);
-  }
-  return hashFromDigest(algorithm, digest);
-}
-
-function hashFromBase64(digits: string, algorithm: HashAlgorithm, whole: string): Hash {
-  const digest = decodeBase64(digits);
-  if (digest.length !== DIGEST_BYTES[algorithm]) {
-    throw new NixFormatError('hash', `${quoteForMessage(whole)} has the wrong length for ${algorithm}`);
-  }
-  return hashFromDigest(algorithm, digest);
+  // Node stops at the first character that is none of the digits.
+  if (digest.length * 2 === text.length) return hashFromDigest(algorithm, digest);
+  throw new NixFormatError('hash', `${quoteForMessage(text)} is not hexadecimal`, digest.length * 2);
 }
 
 function formatDigest(hash: Hash, encoding: Exclude<HashEncoding, 'sri'>): string {

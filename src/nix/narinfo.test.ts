@@ -68,6 +68,40 @@ test('parseNarInfo counts references and signatures once when they are repeated'
   assert.equal(info.signatures.length, 2);
 });
 
+test('parseNarInfo reads what Nix reads when fields are odd', () => {
+  assert.equal(read(WRITTEN.replace(/^Deriver: .*$/m, 'Deriver: unknown-deriver')).deriver, undefined);
+  assert.equal(read(`${WRITTEN}CA: \n`).contentAddress, undefined);
+  assert.equal(read(WRITTEN.replace('226488', '+0226488')).narSizeBytes, 226_488);
+  assert.equal(read(WRITTEN.replace('URL: nar', 'URL:xnar')).url, read(WRITTEN).url);
+  assert.deepEqual(read(WRITTEN.replace(/^References: .*\n/m, '')).references, []);
+  assert.deepEqual(read(WRITTEN.replace(GLIBC, `  ${GLIBC} `)), read(WRITTEN));
+  assert.deepEqual(read(`new: x\nStorePath2: y\n${WRITTEN}url:  \n`), read(WRITTEN));
+});
+
+test('parseNarInfo refuses what Nix calls corrupt', () => {
+  const without = (field: string): string => WRITTEN.replace(new RegExp(`^${field}: .*\n`, 'm'), '');
+  const refused = [
+    '',
+    WRITTEN.slice(0, -1),
+    `${WRITTEN}X`,
+    `${WRITTEN}X: `,
+    without('StorePath'),
+    without('URL'),
+    without('NarHash'),
+    without('NarSize'),
+    WRITTEN.replace(/^URL: .*$/m, 'URL: '),
+    WRITTEN.replace('226488', '0'),
+    WRITTEN.replace('226488', ''),
+    WRITTEN.replace('226488', '-1'),
+    WRITTEN.replace('50088', 'many'),
+    WRITTEN.replace(/^NarHash: sha256:/m, 'NarHash: '),
+    WRITTEN.replace(/^Deriver: .*$/m, 'Deriver: '),
+    `${WRITTEN}CA: fixed:r:sha256:abc\n`,
+    `${WRITTEN}CA: what\n`,
+  ];
+  for (const text of refused) assert.throws(() => parseNarInfo(text, STORE_DIR), NixFormatError, text);
+});
+
 test('parseNarInfo refuses what would mean one thing to us and another to Nix', () => {
   const refused = {
     'a carriage return': WRITTEN.replace('Compression: xz', 'Compression: xz\r'),
@@ -158,3 +192,7 @@ const anyNarInfo: fc.Arbitrary<NarInfo> = fc.record(
     noNullPrototype: true,
   },
 );
+
+function read(text: string): NarInfo {
+  return parseNarInfo(text, STORE_DIR);
+}

@@ -51,6 +51,7 @@ test('parseRealisationPath is undefined when a name is of neither layout', () =>
     `realisations/${HEX}!out.doi`,
     `realisations/a/sha256:${HEX}!out.doi`,
     `build-trace-v2/${DERIVATION}.doi`,
+    `build-trace-v2/${DERIVATION}/out.doi/out.doi`,
     `build-trace-v2/${DERIVATION}/.doi`,
     `build-trace-v2/${DERIVATION}/...doi`,
     `build-trace-v2/../${DERIVATION}/out.doi`,
@@ -82,6 +83,10 @@ test('parseRealisation reads signatures when they are written as in the other la
 test('realisationFingerprint is the compact sorted JSON that Nix signs', () => {
   const unsigned = HASHED_TEXT.replace(',"signatures":["a:b","c:d"]', '');
   assert.equal(realisationFingerprint(parseRealisation(HASHED_TEXT, hashed)), unsigned);
+  const one = `"sha256:${HEX_2}!dev":"${DEPENDENCY}"`;
+  const two = `"sha256:${HEX}!lib":"${DEPENDENCY}"`;
+  const unsorted = parseRealisation(HASHED_TEXT.replace(one, `${one},${two}`), hashed);
+  assert.equal(realisationFingerprint(unsorted), unsigned.replace(one, `${two},${one}`));
   assert.equal(
     realisationFingerprint(parseRealisation(TRACED_TEXT, traced)),
     `{"key":{"drvPath":"${DERIVATION}","outputName":"dev"},"value":{"outPath":"${OUT}"}}`,

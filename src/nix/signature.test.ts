@@ -119,6 +119,7 @@ test('verifySignature is false and isWellFormedSignature too when a signature is
     `site-1:${good.slice(0, -3)}=`,
     `:${good}`,
     `site-1:!${good.slice(1)}`,
+    `site-1:${good.slice(0, -2)}AA`,
     'site-1:AA==',
   ]) {
     assert.equal(verifySignature(bad, '', [publicKey]), false, bad);
@@ -130,12 +131,12 @@ test('verifySignature is false and isWellFormedSignature too when a signature is
 });
 
 test('signNarInfo adds our signature once and keeps the others that are well-formed', () => {
-  const upstream = generateSecretKey('cache.example.org-1');
+  const upstream = generateSecretKey('upstream.example.org-1');
   const theirs = signText(upstream, narInfoFingerprint(info));
   const ours = signText(secret, narInfoFingerprint(info));
-  const odd = { ...info, signatures: ['zzz:broken', theirs, `site-1:${Buffer.alloc(64).toString('base64')}`, theirs] };
+  const odd = { ...info, signatures: ['broken:A', theirs, `site-1:${Buffer.alloc(64).toString('base64')}`, theirs] };
   const signed = signNarInfo(odd, secret);
-  assert.deepEqual(signed.signatures, [theirs, ours].sort());
+  assert.deepEqual(signed.signatures, [ours, theirs]);
   assert.deepEqual(signNarInfo(signed, secret), signed);
   assert.deepEqual({ ...signed, signatures: [] }, info);
 });

@@ -51,6 +51,7 @@ test('parseStorePath refuses a path when it is not one directly in the store fol
     `/nix/store//${HASH_PART}-hello`,
     `/nix/store/../store/${HASH_PART}-hello`,
     `/nix/stores/${HASH_PART}-hello`,
+    `/nix/store-${HASH_PART}-hello`,
     `/gnu/store/${HASH_PART}-hello`,
     `${HASH_PART}-hello`,
     `${good}/bin`,
