@@ -34,6 +34,8 @@ export const LIMITS = {
   manifestSignatureBytes: 64 * 1024,
   shipmentRoots: 4096,
   shipmentVolumes: 8192,
+  /** Held by NARs on their way from a medium into the mirror, beside what decodes them. */
+  importMemoryBytes: 32 * 1024 * 1024,
   shippedSignatures: 64,
   shippedFileBytes: 64 * 1024 * 1024,
   /** A path has some thousand references at most; 100,000 fit. */

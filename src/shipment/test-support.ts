@@ -8,7 +8,7 @@ import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
 import { publish } from '../mirror/publish.ts';
 import { makeRootId, type RootRecord } from '../mirror/roots.ts';
-import { baseNameOf, hashBytes, makeStorePath, type NarInfo, type StorePath } from '../nix/index.ts';
+import { baseNameOf, hashBytes, makeOutputPath, type NarInfo, type StorePath } from '../nix/index.ts';
 
 export interface TestPath {
   readonly name: string;
@@ -83,7 +83,7 @@ async function addPath(mirror: Mirror, path: TestPath, infos: ReadonlyMap<string
   const compression = path.compression ?? 'zstd';
   const file = compression === 'zstd' ? zstdCompressSync(nar) : nar;
   const info: NarInfo = {
-    storePath: makeStorePath('output:out', `sha256:${hash('sha256', path.name)}`, path.name, mirror.storeDir),
+    storePath: makeOutputPath('out', hashBytes('sha256', path.name), path.name, mirror.storeDir),
     url: 'nar/any',
     compression,
     narHash: hashBytes('sha256', nar),

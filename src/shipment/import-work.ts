@@ -1,0 +1,36 @@
+import type { OnProgress } from '../base/progress.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import type { PublicKey } from '../nix/index.ts';
+import type { WalkedLine } from './inventory-walk.ts';
+import type { MediumReader } from './medium-reader.ts';
+
+/** Something of the stream that could not be taken in, and why. */
+export interface ImportFailure {
+  /**
+   * `missing-volume` and `damage`: the medium is to blame. `not-trusted`: the proof of origin that was asked for is lacking. `refused`: the mirror
+   * holds something else under that name. `reference`: the path is good, but one that it refers to could not be taken in.
+   */
+  readonly kind: 'missing-volume' | 'damage' | 'not-trusted' | 'refused' | 'reference';
+  /** The file name of the volume (or of several, joined by "and") that it lies in; empty where the medium is not to blame. */
+  readonly volumes: string;
+  /** Its name in the tar stream. */
+  readonly member: string;
+  /** Base name of the path that the site does not get because of it; undefined for what belongs to no path. */
+  readonly path?: string;
+  readonly reason: string;
+}
+
+/** What taking in a stream needs. */
+export interface StreamImport {
+  readonly mirror: Mirror;
+  readonly storeDir: string;
+  readonly reader: MediumReader;
+  /** The inventory, checked, from a copy that nobody else can change. */
+  readonly lines: AsyncIterable<WalkedLine>;
+  /** By position among the paths of the inventory: whether the mirror has the path. What is taken in is marked. */
+  readonly present: Uint8Array;
+  /** Where given, a path needs a signature by one of these or a content address that holds. */
+  readonly originKeys: readonly PublicKey[] | undefined;
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal | undefined;
+}

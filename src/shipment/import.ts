@@ -1,0 +1,296 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { mapConcurrent } from '../base/concurrency.ts';
+import { explainWriteError, NixferryError } from '../base/errors.ts';
+import { freeBytes } from '../base/files.ts';
+import { LIMITS } from '../base/limits.ts';
+import { ignoreProgress, type OnProgress } from '../base/progress.ts';
+import { checkKeyName } from '../mirror/keys.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import { readTrustedKeys, trustKey } from '../mirror/trusted-keys.ts';
+import { hashPartOf, type PublicKey, type StorePathBaseName } from '../nix/index.ts';
+import { INVENTORY_FILE, shipmentName } from './format.ts';
+import { formatSize } from './format-size.ts';
+import { type ImportedRoot, recordRoots } from './import-roots.ts';
+import { importStream } from './import-stream.ts';
+import type { ImportFailure } from './import-work.ts';
+import { type CheckedInventory, checkInventory } from './inventory-check.ts';
+import { readInventory } from './inventory-file.ts';
+import { walkInventory } from './inventory-walk.ts';
+import type { Manifest } from './manifest.ts';
+import { explainReadError } from './medium-error.ts';
+import { MediumReader } from './medium-reader.ts';
+import {
+  type FoundShipment,
+  type FoundVolume,
+  findInventories,
+  findVolumes,
+  manifestOfShipment,
+  readShipment,
+} from './read-shipment.ts';
+import { clearQuarantine, keepReceived, makeQuarantine, readReceived } from './received.ts';
+import { authenticate } from './sender.ts';
+import { readSiteName, writeSiteName } from './site-name.ts';
+import { StreamWalker } from './stream-layout.ts';
+
+export interface ImportOptions {
+  /** Open for writing. */
+  readonly mirror: Mirror;
+  /** Folders that hold the shipment, or its volumes; nothing is ever written to them. */
+  readonly directories: readonly string[];
+  /** Keys of senders that the user vouches for now; that of this shipment, if among them, is trusted from then on. */
+  readonly trust?: readonly PublicKey[] | undefined;
+  /** The name of this site; the mirror remembers it from the first import on. */
+  readonly site?: string | undefined;
+  /** Whether each path needs a signature by a trusted upstream key, or a content address that holds. */
+  readonly requireOriginSignature?: boolean | undefined;
+  /** Upstream keys that are trusted beside those of the mirror. */
+  readonly originKeys?: readonly PublicKey[] | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ImportResult {
+  /** Where the manifest was found. */
+  readonly folder: string;
+  readonly manifest: Manifest;
+  readonly manifestSha256: string;
+  readonly sender: PublicKey;
+  /** The very same shipment was imported as a whole before, and all of it is still there: nothing was done. */
+  readonly alreadyImported: boolean;
+  /** Paths that are visible by this import and were not before. */
+  readonly importedPaths: number;
+  /** Paths that the mirror had already. */
+  readonly presentPaths: number;
+  readonly roots: readonly ImportedRoot[];
+  /** What could not be taken in; `importProblem` puts it in words and gives the exit code. */
+  readonly failures: readonly ImportFailure[];
+}
+
+/**
+ * Imports a shipment: signature, site, space, then the stream, checked and published path by path; the medium is only read. Killed at any point,
+ * the same call finishes the work. A missing or damaged volume does not stop the rest: see `importProblem`.
+ * Throws `not-a-shipment`, `not-trusted`, `newer-format`, `wrong-site`, `store-dir-mismatch`, `no-space`, `damage` (of manifest or inventory).
+ */
+export async function importShipment(options: ImportOptions): Promise<ImportResult> {
+  const { mirror, signal, onProgress = ignoreProgress } = options;
+  const shipment = await readShipment(options.directories);
+  const sender = authenticate(shipment, [...(await readTrustedKeys(mirror, 'sender')), ...(options.trust ?? [])]);
+  checkKeyName(sender.name);
+  const manifest = manifestOfShipment(shipment);
+  const knownSite = await readSiteName(mirror);
+  checkSite(mirror, shipment, manifest, knownSite ?? options.site, options.site);
+  checkStoreDir(mirror, shipment, manifest);
+  await trustKey(mirror, 'sender', sender);
+  if (knownSite === undefined) await writeSiteName(mirror, manifest.site);
+
+  onProgress({ type: 'phase', phase: 'check', totalItems: manifest.totals.pathCount });
+  const inventoryFile = await stageInventory(mirror, shipment, manifest, signal);
+  const readLines = () => readInventory(inventoryFile, manifest.inventory, signal);
+  const inventory = await checkInventory(readLines(), manifest);
+  const present = await findPresent(mirror, inventory, onProgress, signal);
+  const presentPaths = countOnes(present);
+  const received = await readReceived(mirror, manifest, shipment.manifestSha256);
+  const alreadyImported = received?.isComplete === true && presentPaths === inventory.paths.length;
+
+  let failures: ImportFailure[] = [];
+  if (!alreadyImported) {
+    const neededBytes = await checkSpace(mirror, shipment, inventory, present);
+    onProgress({
+      type: 'phase',
+      phase: 'import',
+      totalItems: inventory.paths.length - presentPaths,
+      totalBytes: neededBytes,
+    });
+    const walker = new StreamWalker(manifest.volumes.map(({ sizeBytes }) => sizeBytes));
+    const volumes = await findVolumes(shipment, manifest);
+    await using reader = new MediumReader(volumes, walker);
+    const streamFailures = await importStream({
+      mirror,
+      storeDir: manifest.storeDir,
+      reader,
+      lines: walkInventory(readLines(), manifest),
+      present,
+      originKeys: await originKeysOf(options),
+      onProgress,
+      signal,
+    });
+    failures = [...wrongSizes(volumes), ...streamFailures];
+  }
+  const roots = await recordRoots(mirror, manifest, inventory, present);
+  const endPaths = countOnes(present);
+  if (!alreadyImported) {
+    await keepReceived(mirror, shipment, manifest, inventoryFile, endPaths === inventory.paths.length);
+  }
+  await clearQuarantine(mirror, manifest);
+  return {
+    folder: shipment.folder,
+    manifest,
+    manifestSha256: shipment.manifestSha256,
+    sender,
+    alreadyImported,
+    importedPaths: endPaths - presentPaths,
+    presentPaths,
+    roots,
+    failures,
+  };
+}
+
+/** Room for narinfos, records and the inventory's copy. */
+const SPARE_BYTES = 16 * 1024 * 1024;
+const NARINFO_BYTES = 4096;
+const COPY_CHUNK_BYTES = 1024 * 1024;
+
+function checkSite(
+  mirror: Mirror,
+  shipment: FoundShipment,
+  { site, sequence }: Manifest,
+  expected: string | undefined,
+  asked: string | undefined,
+): void {
+  if (asked !== undefined && expected !== undefined && asked !== expected) {
+    throw new NixferryError(
+      'wrong-site',
+      `the mirror ${mirror.directory} belongs to the site ${expected}, not to ${asked}`,
+      {
+        hint: 'leave out --site, or name the mirror of the other site with --mirror DIR',
+      },
+    );
+  }
+  if (expected === undefined || expected === site) return;
+  throw new NixferryError(
+    'wrong-site',
+    `${shipment.folder} is shipment ${sequence} for the site ${site}; this is ${expected}`,
+    {
+      hint: `take the medium to ${site}, or ask the sender to pack for ${expected}: nixferry pack --site ${expected}`,
+    },
+  );
+}
+
+function checkStoreDir(mirror: Mirror, shipment: FoundShipment, { site, sequence, storeDir }: Manifest): void {
+  if (storeDir === mirror.storeDir) return;
+  throw new NixferryError(
+    'store-dir-mismatch',
+    `${shipment.folder} (${shipmentName(site, sequence)}) holds paths of ${storeDir}; the mirror holds paths of ${mirror.storeDir}`,
+    { hint: 'import it into a mirror of its own: --mirror DIR' },
+  );
+}
+
+/** Copies the inventory off the medium, checked on the way: it is read several times, and must be the same each time. */
+async function stageInventory(
+  mirror: Mirror,
+  shipment: FoundShipment,
+  manifest: Manifest,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const target = join(await makeQuarantine(mirror, manifest), INVENTORY_FILE);
+  let problem = new NixferryError('damage', `${INVENTORY_FILE} is missing in ${shipment.folder}`, INVENTORY_HINT);
+  for (const source of await findInventories(shipment)) {
+    try {
+      if (await copyChecked(source, target, manifest.inventory, signal)) return target;
+      problem = new NixferryError('damage', `${source} is not the inventory that the sender signed`, INVENTORY_HINT);
+    } catch (error) {
+      if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
+      problem = error;
+    }
+  }
+  throw problem;
+}
+
+const INVENTORY_HINT = { hint: 'take another copy of the shipment; nothing was imported' };
+
+async function copyChecked(
+  source: string,
+  target: string,
+  expected: Manifest['inventory'],
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const sha256 = createHash('sha256');
+  let sizeBytes = 0;
+  const buffer = Buffer.allocUnsafeSlow(COPY_CHUNK_BYTES);
+  await using input = await open(source, constants.O_RDONLY | constants.O_NONBLOCK);
+  await using output = await open(target, 'w', 0o644);
+  while (sizeBytes <= expected.sizeBytes) {
+    signal?.throwIfAborted();
+    const { bytesRead } = await input.read(buffer, 0, buffer.length, null).catch((error: unknown) => {
+      throw explainReadError(error, source);
+    });
+    if (bytesRead === 0) break;
+    sha256.update(buffer.subarray(0, bytesRead));
+    sizeBytes += bytesRead;
+    await output.writeFile(buffer.subarray(0, bytesRead)).catch((error: unknown) => {
+      throw explainWriteError(error, target);
+    });
+  }
+  return sizeBytes === expected.sizeBytes && sha256.digest('hex') === expected.sha256;
+}
+
+/** A volume of the wrong size is damaged even where nothing of what is left of it is. */
+function wrongSizes(volumes: readonly FoundVolume[]): ImportFailure[] {
+  return volumes.flatMap(({ name, sizeBytes, files }): ImportFailure[] => {
+    const found = files[0]?.sizeBytes ?? sizeBytes;
+    const reason = `it has ${found} bytes, the manifest says ${sizeBytes}`;
+    return found === sizeBytes ? [] : [{ kind: 'damage', volumes: name, member: 'the file itself', reason }];
+  });
+}
+
+/** Which of the paths the mirror has: the same contents, and the NAR is there. */
+async function findPresent(
+  mirror: Mirror,
+  { paths }: CheckedInventory,
+  onProgress: OnProgress,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  const present = new Uint8Array(paths.length);
+  await mapConcurrent(
+    paths,
+    LIMITS.narInfoReadsInFlight,
+    async ({ path, narHash }, index) => {
+      const info = await mirror.readNarInfo(hashPartOf(path as StorePathBaseName));
+      if (info?.narHash === narHash && info.storePath.endsWith(`/${path}`)) {
+        if ((await mirror.storage.stat(info.url)) !== undefined) present[index] = 1;
+      }
+      onProgress({ type: 'advance', items: 1 });
+    },
+    signal,
+  );
+  return present;
+}
+
+async function checkSpace(
+  mirror: Mirror,
+  shipment: FoundShipment,
+  { paths }: CheckedInventory,
+  present: Uint8Array,
+): Promise<number> {
+  let narBytes = 0;
+  let count = 0;
+  for (const [index, path] of paths.entries()) {
+    if (present[index] === 1) continue;
+    narBytes += path.narFileSizeBytes;
+    count++;
+  }
+  const neededBytes = narBytes + count * NARINFO_BYTES + SPARE_BYTES;
+  const available = await freeBytes(mirror.directory);
+  if (count > 0 && neededBytes > available) {
+    throw new NixferryError(
+      'no-space',
+      `importing ${shipment.folder} needs ${formatSize(neededBytes)}; ${formatSize(available)} are free in ${mirror.directory}`,
+      { hint: 'make room (nixferry gc), or use a mirror on a larger file system with --mirror DIR' },
+    );
+  }
+  return narBytes;
+}
+
+async function originKeysOf(options: ImportOptions): Promise<readonly PublicKey[] | undefined> {
+  if (options.requireOriginSignature !== true) return undefined;
+  return [...(await readTrustedKeys(options.mirror, 'upstream')), ...(options.originKeys ?? [])];
+}
+
+function countOnes(flags: Uint8Array): number {
+  let count = 0;
+  for (const flag of flags) count += flag;
+  return count;
+}

@@ -1,0 +1,184 @@
+import { asCompression, compressionSuffix } from '../base/compression/compression.ts';
+import { type InventoryRecord, narInfoOf, type PathLine, type RootLine, STREAM_FOLDERS } from './inventory.ts';
+import { lie, type WalkedLine, walkInventory } from './inventory-walk.ts';
+import type { Manifest } from './manifest.ts';
+import { rootDigest } from './root-digest.ts';
+
+/** What is kept of a path in memory between the passes over the inventory; there may be hundreds of thousands. */
+export interface CheckedPath {
+  /** Base name. */
+  readonly path: string;
+  readonly narHash: string;
+  readonly narFileSizeBytes: number;
+  readonly narSizeBytes: number;
+  /** Positions in the list of roots; the same array for all paths with the same roots. */
+  readonly roots: readonly number[];
+}
+
+export interface CheckedInventory {
+  readonly roots: readonly RootLine[];
+  /** In the order of the stream. */
+  readonly paths: readonly CheckedPath[];
+}
+
+/**
+ * Checks an inventory against the manifest and itself, before a byte of a volume is believed: each path once, references before referrers
+ * and within the root, roots as the manifest counts and digests them, volumes filled without a gap. Throws `damage`.
+ */
+export async function checkInventory(
+  records: AsyncIterable<InventoryRecord>,
+  manifest: Manifest,
+  onLine: (line: WalkedLine) => void = () => {},
+): Promise<CheckedInventory> {
+  const check = new InventoryCheck(manifest);
+  for await (const line of walkInventory(records, manifest)) {
+    check.add(line);
+    onLine(line);
+  }
+  return check.finish();
+}
+
+class InventoryCheck {
+  readonly #manifest: Manifest;
+  readonly #roots: RootLine[] = [];
+  readonly #paths: CheckedPath[] = [];
+  readonly #positions = new Map<string, number>();
+  readonly #hashParts = new Set<string>();
+  readonly #files = new Set<string>();
+  readonly #memberships = new Map<string, readonly number[]>();
+  readonly #nars = new Map<string, string>();
+  #folders = 0;
+  #narFileSizeBytes = 0;
+
+  constructor(manifest: Manifest) {
+    this.#manifest = manifest;
+  }
+
+  add(entry: WalkedLine): void {
+    switch (entry.type) {
+      case 'root':
+        if (this.#files.size > 0) throw lie('a root stands behind the files');
+        this.#roots.push(entry.line);
+        return;
+      case 'folder':
+        if (entry.at.member.name !== STREAM_FOLDERS[this.#folders++]) throw lie('the folders are not in their order');
+        return;
+      case 'file':
+        this.#addFile(entry.line.name);
+        return;
+      case 'path':
+        this.#addPath(entry.line, entry.isNarShared);
+    }
+  }
+
+  finish(): CheckedInventory {
+    this.#checkBeginning('the stream');
+    this.#checkRoots();
+    const { totals } = this.#manifest;
+    const narSizeBytes = this.#paths.reduce((total, path) => total + path.narSizeBytes, 0);
+    if (
+      totals.pathCount !== this.#paths.length ||
+      totals.narCount !== this.#nars.size ||
+      totals.narSizeBytes !== narSizeBytes ||
+      totals.narFileSizeBytes !== this.#narFileSizeBytes ||
+      totals.volumesSizeBytes !== this.#manifest.volumes.reduce((total, volume) => total + volume.sizeBytes, 0)
+    ) {
+      throw lie('the totals differ');
+    }
+    return { roots: this.#roots, paths: this.#paths };
+  }
+
+  #addFile(name: string): void {
+    if (this.#files.has(name)) throw lie(`${name} stands there twice`);
+    if ((name === 'nix-cache-info') !== (this.#files.size === 0))
+      throw lie('the stream must begin with nix-cache-info');
+    this.#files.add(name);
+  }
+
+  #addPath(line: PathLine, isNarShared: boolean): void {
+    this.#checkBeginning(line.path);
+    const hashPart = line.path.slice(0, 32);
+    if (this.#hashParts.has(hashPart)) throw lie(`${line.path} stands there twice`);
+    this.#hashParts.add(hashPart);
+    this.#checkNar(line, isNarShared);
+    narInfoOf(line, this.#manifest.storeDir);
+    const roots = this.#membershipOf(line);
+    for (const reference of line.references) {
+      if (reference !== line.path) this.#checkReference(line, reference, roots);
+    }
+    if (!isNarShared) this.#narFileSizeBytes += line.nar.sizeBytes;
+    this.#positions.set(line.path, this.#paths.length);
+    this.#paths.push({
+      path: line.path,
+      narHash: line.narHash,
+      narFileSizeBytes: isNarShared ? 0 : line.nar.sizeBytes,
+      narSizeBytes: line.narSizeBytes,
+      roots,
+    });
+  }
+
+  #checkBeginning(what: string): void {
+    if (this.#folders !== STREAM_FOLDERS.length || this.#files.size === 0)
+      throw lie(`${what} comes before the folders`);
+  }
+
+  #checkNar({ path, nar, narHash, narSizeBytes }: PathLine, isNarShared: boolean): void {
+    const digits = nar.fileHash.slice('sha256:'.length);
+    const compression = asCompression(nar.compression);
+    if (compression === undefined || nar.name !== `nar/${digits}.nar${compressionSuffix(compression)}`) {
+      throw lie(`the NAR of ${path} bears the wrong name`);
+    }
+    const contents = `${narHash} ${narSizeBytes} ${nar.sizeBytes}`;
+    if (isNarShared && this.#nars.get(nar.name) !== contents)
+      throw lie(`${path} shares a NAR, but says other things of it`);
+    this.#nars.set(nar.name, contents);
+  }
+
+  #membershipOf(line: PathLine): readonly number[] {
+    const key = line.roots.join();
+    const known = this.#memberships.get(key);
+    if (known !== undefined) return known;
+    const isRising = line.roots.every(
+      (root, index) => root < this.#roots.length && root > (line.roots[index - 1] ?? -1),
+    );
+    if (!isRising) throw lie(`the roots of ${line.path} are not in the list of roots`);
+    this.#memberships.set(key, line.roots);
+    return line.roots;
+  }
+
+  #checkReference(line: PathLine, reference: string, roots: readonly number[]): void {
+    const target = this.#paths[this.#positions.get(reference) ?? -1];
+    if (target === undefined) throw lie(`${line.path} refers to ${reference}, which does not come before it`);
+    if (target.roots !== roots && !roots.every((root) => target.roots.includes(root))) {
+      throw lie(`a root holds ${line.path}, but not its reference ${reference}`);
+    }
+  }
+
+  #checkRoots(): void {
+    const { roots } = this.#manifest;
+    if (roots.length !== this.#roots.length) throw lie('the number of roots differs');
+    const members: CheckedPath[][] = roots.map(() => []);
+    for (const path of this.#paths) for (const root of path.roots) members[root]?.push(path);
+    for (const [index, line] of this.#roots.entries()) {
+      const { rootPaths, type: _, ...rest } = line;
+      const stated = roots[index];
+      const paths = members[index] ?? [];
+      const narSizeBytes = paths.reduce((total, path) => total + path.narSizeBytes, 0);
+      const found = { ...rest, pathCount: paths.length, narSizeBytes, digest: rootDigest(paths) };
+      if (JSON.stringify(orderedRoot(found)) !== JSON.stringify(stated === undefined ? null : orderedRoot(stated))) {
+        throw lie(`the root ${line.name} differs`);
+      }
+      if (line.pathCount !== paths.length || line.digest !== found.digest || line.narSizeBytes !== narSizeBytes) {
+        throw lie(`the root ${line.name} does not have the paths that it says it has`);
+      }
+      const isMember = (path: string): boolean =>
+        this.#paths[this.#positions.get(path) ?? -1]?.roots.includes(index) ?? false;
+      if (!rootPaths.every(isMember)) throw lie(`the root ${line.name} does not hold what it is a root for`);
+    }
+  }
+}
+
+function orderedRoot(root: Manifest['roots'][number]): unknown[] {
+  const { name, request, scope, complete, pathCount, narSizeBytes, digest } = root;
+  return [name, request, scope, complete, pathCount, narSizeBytes, digest];
+}

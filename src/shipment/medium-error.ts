@@ -1,0 +1,21 @@
+import { NixferryError, systemErrorCode } from '../base/errors.ts';
+
+const MEDIUM_CODES: ReadonlySet<string | undefined> = new Set([
+  'EIO',
+  'ENXIO',
+  'ENODEV',
+  'ENOMEDIUM',
+  'EUCLEAN',
+  'ESTALE',
+  'ENOENT',
+]);
+
+/** Turns what a scratched, faulty or removed medium answers into a `damage` error that names the file; gives others back as they are. */
+export function explainReadError(error: unknown, path: string): unknown {
+  const code = systemErrorCode(error);
+  if (!MEDIUM_CODES.has(code)) return error;
+  return new NixferryError('damage', `${path} cannot be read (${code}): the medium is damaged or was removed`, {
+    hint: 'put the medium in again, or take another copy of it; then type the same command again',
+    cause: error,
+  });
+}
