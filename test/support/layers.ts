@@ -53,8 +53,9 @@ export function roomOf(file: string): string {
   return file.split('/', 1)[0] ?? '';
 }
 
+/** Tests and what they share inside a room; tsconfig.build.json leaves the same files out. */
 export function isTest(file: string): boolean {
-  return file.endsWith('.test.ts');
+  return file.endsWith('.test.ts') || file.endsWith('/test-support.ts');
 }
 
 /** One line a room: what it imports, from the top of the house down. Tests do not count. */

@@ -110,10 +110,14 @@ export function start(command: string, args: readonly string[] = [], options: Ru
   };
 }
 
-/** A small fixed environment plus `extra`: no setting of the developer's leaks into a test. */
+/**
+ * A small fixed environment plus `extra`: no setting of the developer's leaks into a test. npm's own folders are not on the
+ * PATH, so `node` is the system's, as it is for users.
+ */
 export function toolEnvironment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => !folder.includes('node_modules'));
   return {
-    PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin`,
+    PATH: [...folders, '/usr/local/sbin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'].join(':'),
     HOME: '/nonexistent',
     LC_ALL: 'C.UTF-8',
     TMPDIR: process.env['TMPDIR'] ?? '/tmp',
