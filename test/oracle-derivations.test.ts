@@ -25,7 +25,7 @@ import {
 } from '../src/nix/realisation.ts';
 import { type PublicKey, parsePublicKey, parseSecretKey, type SecretKey, signText } from '../src/nix/signature.ts';
 import { nameOf, parseStorePath, type StorePath } from '../src/nix/store-path.ts';
-import { makeTextPath } from '../src/nix/store-path-kinds.ts';
+import { makeOutputPath, makeTextPath } from '../src/nix/store-path-kinds.ts';
 import { createNixEnvironment, type NixEnvironment } from './support/nix.ts';
 
 const STORE_DIR = '/nix/store';
@@ -37,7 +37,7 @@ const files = new Map<StorePath, Buffer>();
 let shown: Readonly<Record<string, ShownDerivation>>;
 
 before(async () => {
-  nix = await createNixEnvironment();
+  nix = await createNixEnvironment({ config: ['extra-experimental-features = impure-derivations'] });
   const expression = path.join(nix.directory, 'derivations.nix');
   // Bytes that are no UTF-8: a file name or a message in an old encoding ends up in environments like this.
   await writeFile(
@@ -91,9 +91,23 @@ test('parseDerivation reads what nix show-derivation shows', () => {
     ]);
     const wanted = Object.entries(expected.outputs).map(([name, output]) => [
       name,
-      { path: output.path, algo: output.hashAlgo ?? '', hash: output.hash ?? '' },
+      { path: output.path, algo: output.hashAlgo ?? '', hash: output.impure === true ? 'impure' : (output.hash ?? '') },
     ]);
     assert.deepEqual(outputs, wanted);
+  }
+});
+
+test('makeOutputPath gives the output paths when a derivation without inputs is hashed as Nix does', () => {
+  for (const name of ['plain', 'several', 'structured', 'odd', 'bytes']) {
+    const derivation = find(name);
+    assert.equal(derivation.inputDerivations.size, 0);
+    // The hash that names outputs is taken while their places are still empty.
+    const outputs = new Map([...derivation.outputs].map(([key, output]) => [key, { ...output, path: undefined }]));
+    const env = new Map([...derivation.env].map(([key, value]) => [key, outputs.has(key) ? '' : value]));
+    const hash = hashBytes('sha256', formatDerivation({ ...derivation, outputs, env }));
+    for (const [key, output] of outputPaths(derivation)) {
+      assert.equal(makeOutputPath(key, hash, name, STORE_DIR), output);
+    }
   }
 });
 
@@ -114,6 +128,7 @@ test('derivationKind tells the kinds apart when Nix instantiated each of them', 
   assert.equal(derivationKind(find('fixed-sha256-flat')), 'fixed');
   assert.equal(derivationKind(find('floating')), 'floating');
   assert.equal(derivationKind(find('above-floating')), 'deferred');
+  assert.equal(derivationKind(find('impure')), 'impure');
   assert.deepEqual([...outputPaths(find('above-floating'))], [['out', undefined]]);
   assert.deepEqual([...outputPaths(find('several')).keys()], ['dev', 'lib', 'out']);
 });
@@ -149,10 +164,15 @@ test('formatRealisation, fingerprint and signature are those of Nix when it buil
   );
 });
 
+interface ShownOutput {
+  readonly path?: string;
+  readonly hashAlgo?: string;
+  readonly hash?: string;
+  readonly impure?: boolean;
+}
+
 interface ShownDerivation {
-  readonly outputs: Readonly<
-    Record<string, { readonly path?: string; readonly hashAlgo?: string; readonly hash?: string }>
-  >;
+  readonly outputs: Readonly<Record<string, ShownOutput>>;
   readonly inputSrcs: readonly string[];
   readonly inputDrvs: Readonly<Record<string, readonly string[]>>;
   readonly system: string;
@@ -218,6 +238,7 @@ const DERIVATIONS = `
     floating
     (make "plain" { allowSubstitutes = false; inherit urls; })
     (make "above-floating" { input = floating; })
+    (make "impure" { __impure = true; })
     (make "inputs" {
       a = several; b = several.dev; c = builtins.toFile "source.sh" "echo"; d = fixed "sha256" "flat"; e = builtins.toFile "a" "a";
     })
