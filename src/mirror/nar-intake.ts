@@ -34,6 +34,8 @@ export interface NarIntake {
   /** What the NAR is of, for error messages; the store path as a rule. */
   readonly what?: string;
   readonly signal?: AbortSignal | undefined;
+  /** The first pause before a broken transfer is continued; it doubles with each failure. Default `LIMITS.retryBaseMs`. */
+  readonly retryBaseMs?: number;
   /** Bytes that came from the source, as they come. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
@@ -165,9 +167,9 @@ async function streamIn(intake: NarIntake, file: string, start: number): Promise
 }
 
 async function* pieces(intake: NarIntake, start: number): ReturnType<typeof readNarSource> {
-  const { expected, open, reopens = true, signal, onBytes } = intake;
+  const { expected, open, reopens = true, signal, onBytes, retryBaseMs = LIMITS.retryBaseMs } = intake;
   const limit = maxFileBytes(expected);
-  const source = readNarSource({ open, start, sizeBytes: expected.fileSizeBytes, reopens, signal });
+  const source = readNarSource({ open, start, sizeBytes: expected.fileSizeBytes, reopens, retryBaseMs, signal });
   for await (const piece of source) {
     if (piece.position + piece.bytes.length > limit) {
       throw new NixferryError('damage', `the file has more than the ${limit} bytes that it can have`);

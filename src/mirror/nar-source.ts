@@ -13,6 +13,7 @@ export interface NarSourceOptions {
   readonly sizeBytes: number | undefined;
   /** Whether it makes sense to open a second time; a member of a tar stream passes by only once. */
   readonly reopens: boolean;
+  readonly retryBaseMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -27,7 +28,7 @@ export interface NarPiece {
  * a single byte in between. Errors of `open` come through at once: whoever opens has already tried again as often as makes sense.
  */
 export async function* readNarSource(options: NarSourceOptions): AsyncGenerator<NarPiece, void, undefined> {
-  const { open, sizeBytes, reopens, signal } = options;
+  const { open, sizeBytes, reopens, retryBaseMs, signal } = options;
   if (sizeBytes !== undefined && options.start >= sizeBytes) return;
   let position = options.start;
   // Only bytes that were never here before count as progress: a source that cannot skip gives the first ones again and again.
@@ -51,7 +52,7 @@ export async function* readNarSource(options: NarSourceOptions): AsyncGenerator<
       failures = position > furthest ? 1 : failures + 1;
       furthest = Math.max(furthest, position);
       if (!reopens || failures >= LIMITS.intakeAttempts) throw error;
-      await delay(LIMITS.retryBaseMs * 2 ** (failures - 1), undefined, signal === undefined ? {} : { signal });
+      await delay(retryBaseMs * 2 ** (failures - 1), undefined, signal === undefined ? {} : { signal });
     }
   }
 }

@@ -113,7 +113,7 @@ function mergeSamePaths(candidates: readonly PublishCandidate[], refused: Refuse
       byHashPart.set(hashPart, candidate);
     } else if (narInfoFingerprint(other.info) === narInfoFingerprint(candidate.info)) {
       const kept = other.narFile === undefined ? candidate : other;
-      byHashPart.set(hashPart, { ...kept, info: mergeSignatures(kept.info, [other.info, candidate.info]) });
+      byHashPart.set(hashPart, { ...kept, info: merge(kept.info, kept === other ? candidate.info : other.info) });
     } else {
       refused.push(refusal(candidate.info, `it was given twice, with different contents (${describe(other.info)})`));
     }
@@ -149,8 +149,8 @@ async function lookAt(mirror: Mirror, candidate: PublishCandidate): Promise<Fres
       return refusal(info, `the mirror holds ${describe(present)}, which is not the same as ${describe(info)}`);
     }
     if ((await mirror.storage.stat(present.url)) !== undefined) {
-      const merged = signNarInfo(mergeSignatures(present, [present, info]), mirror.secretKey);
-      const changed = merged.signatures.length > present.signatures.length;
+      const merged = signNarInfo(merge(present, info), mirror.secretKey);
+      const changed = formatNarInfo(merged) !== formatNarInfo(present);
       return { storePath: info.storePath, info: merged, changed, leftover: narFile };
     }
   }
@@ -169,7 +169,7 @@ async function lookAtNew(
   if (stated !== undefined && stated !== file.sizeBytes) {
     return refusal(candidate.info, `its NAR file has ${file.sizeBytes} bytes, not ${stated}`);
   }
-  const merged = mergeSignatures(candidate.info, present === undefined ? [candidate.info] : [present, candidate.info]);
+  const merged = present === undefined ? candidate.info : merge(candidate.info, present);
   const info: NarInfo = {
     ...merged,
     url: file.url,
@@ -253,9 +253,11 @@ async function addToIndex(mirror: Mirror, written: readonly NarInfo[]): Promise<
   await mirror.index.add(entries.filter((entry) => entry !== undefined));
 }
 
-/** `info` with the signatures of all, each once, in the order in which they are given. */
-function mergeSignatures(info: NarInfo, infos: readonly NarInfo[]): NarInfo {
-  return { ...info, signatures: [...new Set(infos.flatMap((one) => one.signatures))] };
+/** `info`, with what another narinfo of the same path and contents says beyond it. */
+function merge(info: NarInfo, other: NarInfo): NarInfo {
+  const contentAddress = info.contentAddress ?? other.contentAddress;
+  const signatures = [...new Set([...info.signatures, ...other.signatures])];
+  return contentAddress === undefined ? { ...info, signatures } : { ...info, signatures, contentAddress };
 }
 
 function explainRefusal({ item, reason, missing }: RefusedItem<FreshPath>): RefusedPath {
