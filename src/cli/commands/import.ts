@@ -1,0 +1,109 @@
+import type { Command } from 'commander';
+import { EXIT, NixferryError } from '../../base/errors.ts';
+import { type Mirror, openMirror } from '../../mirror/mirror.ts';
+import { formatPublicKey, type PublicKey } from '../../nix/index.ts';
+import { type ImportResult, importShipment } from '../../shipment/import.ts';
+import { importProblem } from '../../shipment/import-problem.ts';
+import { manifestOfShipment, readShipment } from '../../shipment/read-shipment.ts';
+import { authenticate } from '../../shipment/sender.ts';
+import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
+import { formatCount } from '../format.ts';
+import type { CommandRun } from '../run.ts';
+import { readPublicKey } from '../upstream-options.ts';
+
+interface ImportOptions extends CommonOptions {
+  readonly trust?: readonly string[];
+  readonly site?: string;
+  readonly requireOriginSignature?: boolean;
+  readonly trustedPublicKey?: readonly string[];
+}
+
+export function define(command: Command, run: CommandRun): void {
+  command
+    .argument('<dirs...>', 'the medium; several folders where its volumes lie apart')
+    .option(
+      '--trust <key>',
+      'the sender’s key, name:base64, taken over by another way than the medium; once',
+      collectValues,
+    )
+    .option('--site <name>', 'the name of this site (default: that of the first shipment)')
+    .option(
+      '--require-origin-signature',
+      'want a signature by a trusted upstream key for every path, not only the sender’s word',
+    )
+    .option('--trusted-public-key <key>', 'an upstream key that counts for that; repeat for more', collectValues);
+  addCommonOptions(command, [
+    'nixferry import /media/stick --trust office-1:8pV3…',
+    'nixferry import /media/stick',
+  ]).action((directories: string[], options: ImportOptions) => importCommand(directories, options, run));
+}
+
+async function importCommand(directories: readonly string[], options: ImportOptions, run: CommandRun): Promise<void> {
+  const { output, signal } = run;
+  const { mirrorDirectory } = await readCommonOptions(options);
+  const trust = (options.trust ?? []).map(readPublicKey);
+  await using mirror = await openOrMake(mirrorDirectory, directories, trust);
+  for (const warning of mirror.warnings) output.warn(warning);
+  const result = await importShipment({
+    mirror,
+    directories,
+    trust,
+    site: options.site,
+    requireOriginSignature: options.requireOriginSignature,
+    originKeys: (options.trustedPublicKey ?? []).map(readPublicKey),
+    onProgress: output.onProgress,
+    signal,
+  });
+  output.onProgress({ type: 'phase', phase: '' });
+  const problem = importProblem(result);
+  output.event('import', fieldsOf(result));
+  if (problem !== undefined) throw problem;
+  output.say(describe(result, mirror));
+  output.verdict(EXIT.complete, fieldsOf(result));
+}
+
+/**
+ * A mirror that is not there yet is made for the store folder of the shipment, and its key is named after the site; but only once
+ * the sender is known to be trusted.
+ */
+async function openOrMake(directory: string, media: readonly string[], trust: readonly PublicKey[]): Promise<Mirror> {
+  const common = { access: 'write', command: 'nixferry import' } as const;
+  try {
+    return await openMirror(directory, common);
+  } catch (error) {
+    if (!(error instanceof NixferryError) || error.code !== 'not-a-mirror') throw error;
+  }
+  const shipment = await readShipment(media);
+  authenticate(shipment, trust);
+  const { storeDir, site } = manifestOfShipment(shipment);
+  return openMirror(directory, { ...common, create: true, storeDir, keyName: `${site}-1` });
+}
+
+function describe(result: ImportResult, mirror: Mirror): string {
+  const { manifest, importedPaths, presentPaths, roots } = result;
+  const what = `shipment ${manifest.sequence} from ${manifest.sender} for ${manifest.site}`;
+  const names = roots.map(({ name }) => `  ${name}`).join('\n');
+  if (result.alreadyImported) return `complete: ${what} was imported before, and all of it is here:\n${names}`;
+  return [
+    `complete: ${what}: ${formatCount(importedPaths, 'path')} new, ${presentPaths.toLocaleString('en-US')} were here`,
+    names,
+    'its clients need this key, and no other:',
+    `  ${formatPublicKey(mirror.publicKey)}`,
+    'next: nixferry serve --listen :8080, and nixferry client-config for its clients',
+  ].join('\n');
+}
+
+function fieldsOf({ folder, manifest, ...result }: ImportResult): Record<string, unknown> {
+  return {
+    folder,
+    site: manifest.site,
+    sender: formatPublicKey(result.sender),
+    sequence: manifest.sequence,
+    manifestSha256: result.manifestSha256,
+    alreadyImported: result.alreadyImported,
+    importedPaths: result.importedPaths,
+    presentPaths: result.presentPaths,
+    roots: result.roots.map(({ name, complete }) => ({ name, complete })),
+    failures: result.failures,
+  };
+}
