@@ -106,7 +106,7 @@ class UndiciHttpClient implements HttpClient {
     this.#userAgent = options.userAgent ?? 'nixferry';
   }
 
-  get(url: string | URL, options: GetOptions = {}): Promise<HttpResponse> {
+  async get(url: string | URL, options: GetOptions = {}): Promise<HttpResponse> {
     return this.#follow(parseHttpUrl(url), options, { isBulk: true, bodyTimeoutMs: undefined });
   }
 

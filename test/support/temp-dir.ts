@@ -1,5 +1,5 @@
 // test/support holds what the journeys share: child processes, namespaces without internet, real Nix in a store of its
-// own. It may import anything of Nixferry; nothing in src imports it.
+// own. It may import anything of Nixferry; of src only unit tests import it.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock.ts';
+import { NixferryError } from '../errors.ts';
 import { GuardedBody } from './guarded-body.ts';
 import type { HostHealth, HostVisit } from './host-health.ts';
 import { explainBodyError, explainTransportError, HttpError, type TransportFailure } from './http-error.ts';
@@ -98,6 +99,8 @@ async function attemptOnce(
     unlink();
     controller.abort(error);
     signal?.throwIfAborted();
+    // Settings that cannot work are no news about the host.
+    if (error instanceof NixferryError && !(error instanceof HttpError)) throw error;
     return weigh(explainTransportError(error, url), visit, isLast);
   }
 }

@@ -17,6 +17,7 @@ export interface BodyGuard {
 
 /** What is guarded: a Readable of the transport. */
 export interface BodySource extends AsyncIterable<Uint8Array> {
+  on(event: 'error', listener: () => void): unknown;
   destroy(error?: Error): unknown;
   /** Reads to the end for nothing; destroys itself when more than `limit` bytes are left. */
   dump(options: { limit: number }): Promise<unknown>;
@@ -43,6 +44,8 @@ export class GuardedBody implements AsyncIterableIterator<Uint8Array> {
     this.#source = source;
     this.#guard = guard;
     this.#chunks = source[Symbol.asyncIterator]();
+    // Whoever reads gets the error from next(); when nobody does, it must not end the process.
+    source.on('error', () => {});
   }
 
   [Symbol.asyncIterator](): this {

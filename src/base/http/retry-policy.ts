@@ -42,7 +42,7 @@ export function retryDelayMs(policy: RetryPolicy, attempt: number, retryAfterMs?
 export function parseRetryAfter(value: string | undefined, wallClockMs: number): number | undefined {
   if (value === undefined) return undefined;
   const text = value.trim();
-  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000;
+  if (/^\d{1,15}$/.test(text)) return Number(text) * 1000;
   // All three date forms of HTTP begin with the name of a day; Date.parse alone would take nearly anything.
   if (!/^(?:mon|tue|wed|thu|fri|sat|sun)/i.test(text)) return undefined;
   const dateMs = Date.parse(text);

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import tls from 'node:tls';
 import { NixferryError } from '../errors.ts';
@@ -52,14 +53,18 @@ async function readCertificates({ file, namedBy }: CaFile): Promise<string[]> {
     throw new NixferryError('usage', `${file}: cannot read the certificate file`, { hint, cause: error });
   }
   const certificates = bytes.length > LIMITS.caFileBytes ? [] : splitCertificates(bytes.toString('latin1'));
-  if (certificates.length === 0) throw new NixferryError('usage', `${file}: holds no certificate`, { hint });
+  // createSecureContext passes over what it cannot read in silence.
+  const readable = certificates.filter(isReadable);
+  if (readable.length === 0) throw new NixferryError('usage', `${file}: holds no readable certificate`, { hint });
+  return readable;
+}
+
+function isReadable(certificate: string): boolean {
   try {
-    // Checked file by file, so that the message names the bad one.
-    tls.createSecureContext({ ca: certificates });
-  } catch (error) {
-    throw new NixferryError('usage', `${file}: holds a certificate that is damaged`, { hint, cause: error });
+    return new X509Certificate(certificate).raw.length > 0;
+  } catch {
+    return false;
   }
-  return certificates;
 }
 
 // The comments in distributions' bundles are no concern of createSecureContext.
