@@ -88,8 +88,9 @@ export const LIMITS = {
   listingsWaiting: 64,
   missLogLinesPerSecond: 20,
   // Decompression
-  xzOneShotCompressedBytes: 8 * 1024 * 1024,
-  xzOneShotOutputBytes: 64 * 1024 * 1024,
+  // Above this output, the xz program costs less processor time than the library, even with its start.
+  xzOneShotCompressedBytes: 4 * 1024 * 1024,
+  xzOneShotOutputBytes: 4 * 1024 * 1024,
   xzFallbackCompressedBytes: 64 * 1024 * 1024,
   xzFallbackOutputBytes: 256 * 1024 * 1024,
   xzDecoderMemoryBytes: 512 * 1024 * 1024,
