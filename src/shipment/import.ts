@@ -1,17 +1,11 @@
-import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
-import { mapConcurrent } from '../base/concurrency.ts';
-import { explainWriteError, NixferryError } from '../base/errors.ts';
+import { NixferryError } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
-import { LIMITS } from '../base/limits.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import { checkKeyName } from '../mirror/keys.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { readTrustedKeys, trustKey } from '../mirror/trusted-keys.ts';
-import { hashPartOf, type PublicKey, type StorePathBaseName } from '../nix/index.ts';
-import { INVENTORY_FILE, shipmentName } from './format.ts';
+import type { PublicKey } from '../nix/index.ts';
+import { shipmentName } from './format.ts';
 import { formatSize } from './format-size.ts';
 import { type ImportedRoot, recordRoots } from './import-roots.ts';
 import { importStream } from './import-stream.ts';
@@ -20,19 +14,19 @@ import { type CheckedInventory, checkInventory } from './inventory-check.ts';
 import { readInventory } from './inventory-file.ts';
 import { walkInventory } from './inventory-walk.ts';
 import type { Manifest } from './manifest.ts';
-import { explainReadError } from './medium-error.ts';
 import { MediumReader } from './medium-reader.ts';
+import { findPresent } from './present-paths.ts';
 import {
   type FoundShipment,
   type FoundVolume,
-  findInventories,
   findVolumes,
   manifestOfShipment,
   readShipment,
 } from './read-shipment.ts';
-import { clearQuarantine, keepReceived, makeQuarantine, readReceived } from './received.ts';
+import { clearQuarantine, keepReceived, readReceived } from './received.ts';
 import { authenticate } from './sender.ts';
 import { readSiteName, writeSiteName } from './site-name.ts';
+import { stageInventory } from './stage-inventory.ts';
 import { StreamWalker } from './stream-layout.ts';
 
 export interface ImportOptions {
@@ -64,6 +58,8 @@ export interface ImportResult {
   readonly importedPaths: number;
   /** Paths that the mirror had already. */
   readonly presentPaths: number;
+  /** Base names of those of them that the mirror has from another build, with other contents; they stay as they are. */
+  readonly otherBuilds: readonly string[];
   readonly roots: readonly ImportedRoot[];
   /** What could not be taken in; `importProblem` puts it in words and gives the exit code. */
   readonly failures: readonly ImportFailure[];
@@ -90,7 +86,7 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
   const inventoryFile = await stageInventory(mirror, shipment, manifest, signal);
   const readLines = () => readInventory(inventoryFile, manifest.inventory, signal);
   const inventory = await checkInventory(readLines(), manifest);
-  const present = await findPresent(mirror, inventory, onProgress, signal);
+  const { present, otherBuilds } = await findPresent(mirror, inventory, onProgress, signal);
   const presentPaths = countOnes(present);
   const received = await readReceived(mirror, manifest, shipment.manifestSha256);
   const alreadyImported = received?.isComplete === true && presentPaths === inventory.paths.length;
@@ -133,6 +129,7 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
     alreadyImported,
     importedPaths: endPaths - presentPaths,
     presentPaths,
+    otherBuilds,
     roots,
     failures,
   };
@@ -141,7 +138,6 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
 /** Room for narinfos, records and the inventory's copy. */
 const SPARE_BYTES = 16 * 1024 * 1024;
 const NARINFO_BYTES = 4096;
-const COPY_CHUNK_BYTES = 1024 * 1024;
 
 function checkSite(
   mirror: Mirror,
@@ -178,55 +174,6 @@ function checkStoreDir(mirror: Mirror, shipment: FoundShipment, { site, sequence
   );
 }
 
-/** Copies the inventory off the medium, checked on the way: it is read several times, and must be the same each time. */
-async function stageInventory(
-  mirror: Mirror,
-  shipment: FoundShipment,
-  manifest: Manifest,
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  const target = join(await makeQuarantine(mirror, manifest), INVENTORY_FILE);
-  let problem = new NixferryError('damage', `${INVENTORY_FILE} is missing in ${shipment.folder}`, INVENTORY_HINT);
-  for (const source of await findInventories(shipment)) {
-    try {
-      if (await copyChecked(source, target, manifest.inventory, signal)) return target;
-      problem = new NixferryError('damage', `${source} is not the inventory that the sender signed`, INVENTORY_HINT);
-    } catch (error) {
-      if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
-      problem = error;
-    }
-  }
-  throw problem;
-}
-
-const INVENTORY_HINT = { hint: 'take another copy of the shipment; nothing was imported' };
-
-async function copyChecked(
-  source: string,
-  target: string,
-  expected: Manifest['inventory'],
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const sha256 = createHash('sha256');
-  let sizeBytes = 0;
-  const buffer = Buffer.allocUnsafeSlow(COPY_CHUNK_BYTES);
-  await using input = await open(source, constants.O_RDONLY | constants.O_NONBLOCK);
-  await using output = await open(target, 'w', 0o644);
-  while (sizeBytes <= expected.sizeBytes) {
-    signal?.throwIfAborted();
-    const { bytesRead } = await input.read(buffer, 0, buffer.length, null).catch((error: unknown) => {
-      throw explainReadError(error, source);
-    });
-    if (bytesRead === 0) break;
-    sha256.update(buffer.subarray(0, bytesRead));
-    sizeBytes += bytesRead;
-    await output.writeFile(buffer.subarray(0, bytesRead)).catch((error: unknown) => {
-      throw explainWriteError(error, target);
-    });
-  }
-  return sizeBytes === expected.sizeBytes && sha256.digest('hex') === expected.sha256;
-}
-
 /** A volume of the wrong size is damaged even where nothing of what is left of it is. */
 function wrongSizes(volumes: readonly FoundVolume[]): ImportFailure[] {
   return volumes.flatMap(({ name, sizeBytes, files }): ImportFailure[] => {
@@ -234,29 +181,6 @@ function wrongSizes(volumes: readonly FoundVolume[]): ImportFailure[] {
     const reason = `it has ${found} bytes, the manifest says ${sizeBytes}`;
     return found === sizeBytes ? [] : [{ kind: 'damage', volumes: name, member: 'the file itself', reason }];
   });
-}
-
-/** Which of the paths the mirror has: the same contents, and the NAR is there. */
-async function findPresent(
-  mirror: Mirror,
-  { paths }: CheckedInventory,
-  onProgress: OnProgress,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
-  const present = new Uint8Array(paths.length);
-  await mapConcurrent(
-    paths,
-    LIMITS.narInfoReadsInFlight,
-    async ({ path, narHash }, index) => {
-      const info = await mirror.readNarInfo(hashPartOf(path as StorePathBaseName));
-      if (info?.narHash === narHash && info.storePath.endsWith(`/${path}`)) {
-        if ((await mirror.storage.stat(info.url)) !== undefined) present[index] = 1;
-      }
-      onProgress({ type: 'advance', items: 1 });
-    },
-    signal,
-  );
-  return present;
 }
 
 async function checkSpace(

@@ -6,13 +6,11 @@ import { freeBytes, syncDirectory, writeFileAtomic } from '../base/files.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
-import { formatPublicKey } from '../nix/index.ts';
 import { type ChecksummedFile, formatChecksums } from './checksums.ts';
 import {
   CHECKSUMS_FILE,
   checkSiteName,
   checkVolumeSize,
-  FORMAT,
   INVENTORY_FILE,
   MANIFEST_FILE,
   READ_ME_FILE,
@@ -28,6 +26,7 @@ import { type InventorySummary, writeInventory } from './inventory-file.ts';
 import { formatManifest, type Manifest, type ManifestVolume } from './manifest.ts';
 import { signManifest } from './manifest-signature.ts';
 import { inventoryRecords, rootLines } from './pack-inventory.ts';
+import { makeManifest } from './pack-manifest.ts';
 import { volumeSizesOf } from './pack-members.ts';
 import { type PackPlan, planPack } from './pack-plan.ts';
 import { writeStream } from './pack-stream.ts';
@@ -88,7 +87,7 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
     signal,
   );
   const written = await writeVolumes(work, inventory, sizes);
-  const manifest = manifestOf(work, inventory, written.volumes);
+  const manifest = makeManifest({ ...work, ...target, inventory, volumes: written.volumes });
   const manifestSha256 = await seal(work, manifest);
   return { folder: target.folder, manifest, manifestSha256, reusedVolumes: written.reused };
 }
@@ -175,36 +174,6 @@ async function readJournalAgain(
   const journal = { ...target.journal, inventorySha256: inventory.sha256, volumes };
   await writeJournal(target.folder, journal);
   return journal;
-}
-
-function manifestOf(work: PackWork, inventory: InventorySummary, volumes: readonly ManifestVolume[]): Manifest {
-  const { mirror, plan, target, lines } = work;
-  const nars = plan.paths.filter((path) => !path.isNarShared);
-  return {
-    format: FORMAT,
-    minReader: FORMAT,
-    site: work.site,
-    sender: mirror.publicKey.name,
-    senderKey: formatPublicKey(mirror.publicKey),
-    sequence: target.sequence,
-    previous: target.previous,
-    basis: null,
-    storeDir: mirror.storeDir,
-    created: work.created.toISOString(),
-    generator: work.generator,
-    roots: lines.map(({ name, request, scope, complete, pathCount, narSizeBytes, digest }) => {
-      return { name, request, scope, complete, pathCount, narSizeBytes, digest };
-    }),
-    totals: {
-      pathCount: plan.paths.length,
-      narCount: nars.length,
-      narSizeBytes: plan.paths.reduce((total, path) => total + path.narSizeBytes, 0),
-      narFileSizeBytes: nars.reduce((total, path) => total + path.nar.sizeBytes, 0),
-      volumesSizeBytes: volumes.reduce((total, volume) => total + volume.sizeBytes, 0),
-    },
-    inventory: { name: INVENTORY_FILE, ...inventory },
-    volumes: [...volumes],
-  };
 }
 
 /** Writes the small files, the manifest last, and gives the manifest's sha256. */

@@ -1,14 +1,29 @@
 // For the tests of this folder: small mirrors with real NARs in them.
 import { hash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { zstdCompressSync } from 'node:zlib';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
-import { publish } from '../mirror/publish.ts';
+import { type PublishCandidate, publish } from '../mirror/publish.ts';
 import { makeRootId, type RootRecord } from '../mirror/roots.ts';
-import { baseNameOf, hashBytes, makeOutputPath, type NarInfo, type StorePath } from '../nix/index.ts';
+import {
+  baseNameOf,
+  hashBytes,
+  hashPartOf,
+  makeOutputPath,
+  type NarInfo,
+  nameOf,
+  parseHashPart,
+  type SecretKey,
+  type StorePath,
+} from '../nix/index.ts';
+import type { InventoryRecord } from './inventory.ts';
+import { readInventory } from './inventory-file.ts';
+import type { Manifest } from './manifest.ts';
+import { signManifest } from './manifest-signature.ts';
+import { type PackResult, packShipment } from './pack.ts';
 
 export interface TestPath {
   readonly name: string;
@@ -33,8 +48,15 @@ export async function makeTempFolder(): Promise<{ readonly folder: string } & As
 /** A mirror that holds the given paths; references must come before what refers to them. */
 export async function makeTestMirror(directory: string, paths: readonly TestPath[]): Promise<TestMirror> {
   const mirror = await openMirror(directory, { access: 'write', create: true, keyName: 'carrier-1' });
+  const candidates = new Map<string, PublishCandidate>();
+  for (const path of paths) candidates.set(path.name, await takeInPath(mirror, path, candidates));
+  const { published } = await publish(mirror, [...candidates.values()]);
+  if (published.length !== paths.length) throw new Error('some paths could not be published');
   const infos = new Map<string, NarInfo>();
-  for (const path of paths) infos.set(path.name, await addPath(mirror, path, infos));
+  for (const [name, { info }] of candidates) {
+    const visible = await mirror.readNarInfo(hashPartOf(info.storePath));
+    if (visible !== undefined) infos.set(name, visible);
+  }
   return { mirror, paths: infos, [Symbol.asyncDispose]: () => mirror.close() };
 }
 
@@ -78,26 +100,31 @@ export function noise(seed: string, sizeBytes: number): Buffer {
   return Buffer.concat(blocks).subarray(0, sizeBytes);
 }
 
-async function addPath(mirror: Mirror, path: TestPath, infos: ReadonlyMap<string, NarInfo>): Promise<NarInfo> {
+async function takeInPath(
+  mirror: Mirror,
+  path: TestPath,
+  others: ReadonlyMap<string, PublishCandidate>,
+): Promise<PublishCandidate> {
   const nar = narOfFile(path.contents);
   const compression = path.compression ?? 'zstd';
   const file = compression === 'zstd' ? zstdCompressSync(nar) : nar;
+  const references = (path.references ?? []).map((name) => {
+    const reference = others.get(name)?.info.storePath;
+    if (reference === undefined) throw new Error(`${path.name} refers to ${name}, which must come before it`);
+    return reference;
+  });
   const info: NarInfo = {
     storePath: makeOutputPath('out', hashBytes('sha256', path.name), path.name, mirror.storeDir),
     url: 'nar/any',
     compression,
     narHash: hashBytes('sha256', nar),
     narSizeBytes: nar.length,
-    references: (path.references ?? []).map((name) => infoOf(infos, name).storePath),
+    references,
     signatures: [],
   };
   const open = async (offset: number) => ({ stream: oneChunk(file.subarray(offset)), offset });
   const intaken = await intakeNar({ mirror, expected: info, open });
-  const { published } = await publish(mirror, [{ info: withIntakenNar(info, intaken), narFile: intaken.file }]);
-  if (published.length !== 1) throw new Error(`${path.name} could not be published`);
-  const visible = await mirror.readNarInfo(info.storePath.slice(11, 43) as Parameters<Mirror['readNarInfo']>[0]);
-  if (visible === undefined) throw new Error(`${path.name} is not visible`);
-  return visible;
+  return { info: withIntakenNar(info, intaken), narFile: intaken.file };
 }
 
 async function* oneChunk(bytes: Buffer): AsyncGenerator<Buffer> {
@@ -115,4 +142,117 @@ function narWord(word: string | Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(bytes.length));
   return Buffer.concat([length, bytes, Buffer.alloc((8 - (bytes.length % 8)) % 8)]);
+}
+
+/** Three paths, of which one is larger than small volumes: libc ← big ← app. */
+export const SMALL_CLOSURE: readonly TestPath[] = [
+  { name: 'libc', contents: noise('libc', 5000) },
+  { name: 'big', contents: noise('big', 70_000), references: ['libc'], compression: 'none' },
+  { name: 'app', contents: noise('app', 3000), references: ['big', 'libc'] },
+];
+
+export interface TestShipment extends AsyncDisposable {
+  /** Holds everything of the test; goes away with it. */
+  readonly temp: string;
+  readonly sender: Mirror;
+  readonly paths: ReadonlyMap<string, NarInfo>;
+  readonly folder: string;
+  readonly result: PackResult;
+}
+
+/** A shipment for the site plant-7 with a root for each of `rootNames`. */
+export async function makeTestShipment(
+  options: { paths?: readonly TestPath[]; rootNames?: readonly string[]; volumeSizeBytes?: number } = {},
+): Promise<TestShipment> {
+  const { paths = SMALL_CLOSURE, rootNames = ['app'], volumeSizeBytes = 20_000 } = options;
+  const temp = await makeTempFolder();
+  const sender = await makeTestMirror(join(temp.folder, 'sender'), paths);
+  const result = await packShipment({
+    ...PACK,
+    mirror: sender.mirror,
+    roots: rootNames.map((name) => makeTestRoot(sender.paths, name, [name])),
+    to: join(temp.folder, 'medium'),
+    volumeSizeBytes,
+  });
+  return {
+    temp: temp.folder,
+    sender: sender.mirror,
+    paths: sender.paths,
+    folder: result.folder,
+    result,
+    async [Symbol.asyncDispose]() {
+      await sender.mirror.close();
+      await temp[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What all packs of these tests have in common. */
+export const PACK = { site: 'plant-7', generator: 'nixferry test', created: new Date('2026-01-02T03:04:05Z') } as const;
+
+/** A new mirror of a site, beside the shipment. */
+export function openSite(shipment: TestShipment, name = 'site'): Promise<Mirror> {
+  return openMirror(join(shipment.temp, name), { access: 'write', create: true, keyName: 'site-1' });
+}
+
+/** Changes what manifest and inventory said at first and signs them anew, as a sender with bad intentions would. */
+export async function forge(
+  shipment: TestShipment,
+  change: {
+    readonly records?: (records: InventoryRecord[]) => unknown[];
+    readonly manifest?: (manifest: Manifest) => unknown;
+    /** Signs instead of the sender. */
+    readonly key?: SecretKey;
+  },
+): Promise<void> {
+  const { folder, sender } = shipment;
+  let { manifest } = shipment.result;
+  if (change.records !== undefined) {
+    const kept = join(sender.layout.folder, 'sent/plant-7/0001.inventory.jsonl.zst');
+    const records = await Array.fromAsync(readInventory(kept, manifest.inventory));
+    const lines = [{ type: 'inventory', format: 1 }, ...change.records(records)];
+    const text = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const bytes = zstdCompressSync(text);
+    await writeFile(join(folder, 'inventory.jsonl.zst'), bytes);
+    const inventory = { ...manifest.inventory, sizeBytes: bytes.length, sha256: hash('sha256', bytes) };
+    manifest = { ...manifest, inventory: { ...inventory, textSizeBytes: text.length, lineCount: lines.length } };
+  }
+  const bytes = Buffer.from(JSON.stringify(change.manifest?.(manifest) ?? manifest));
+  await writeFile(join(folder, 'manifest.json'), bytes);
+  await writeFile(join(folder, 'manifest.sig'), signManifest(bytes, change.key ?? sender.secretKey));
+}
+
+/** Turns one bit of a file. */
+export async function flipBit(file: string, byte: number): Promise<void> {
+  const bytes = await readFile(file);
+  bytes[byte] = (bytes[byte] ?? 0) ^ 0x10;
+  await writeFile(file, bytes);
+}
+
+/** Every file below a folder with its size and the time of its last change: whoever writes there changes it. */
+export async function snapshot(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true });
+  const lines = entries.sort().map(async (name) => {
+    const stats = await stat(join(folder, name), { bigint: true });
+    return `${name} ${stats.isFile() ? stats.size : ''} ${stats.mtimeNs}`;
+  });
+  return Promise.all(lines);
+}
+
+/** The names of the paths that clients of a mirror see, each after its NAR was decoded and hashed. */
+export async function visiblePaths(mirror: Mirror): Promise<string[]> {
+  const names: string[] = [];
+  for await (const name of mirror.storage.list('', { shallow: true })) {
+    if (!name.endsWith('.narinfo')) continue;
+    const info = await mirror.readNarInfo(parseHashPart(name.slice(0, 32)));
+    const file = info === undefined ? undefined : await mirror.storage.read(info.url);
+    if (info === undefined || file === undefined) throw new Error(`${name} is visible without its NAR`);
+    const nar = info.compression === 'zstd' ? zstdDecompressSync(file) : file;
+    if (hashBytes('sha256', nar) !== info.narHash) throw new Error(`${name} has another NAR than it says`);
+    for (const reference of info.references) {
+      if (!(await mirror.hasPath(hashPartOf(reference)))) throw new Error(`${name} is visible without ${reference}`);
+    }
+    names.push(nameOf(info.storePath));
+  }
+  return names.sort();
 }

@@ -1,0 +1,51 @@
+import type { Mirror } from '../mirror/mirror.ts';
+import { formatPublicKey } from '../nix/index.ts';
+import { FORMAT, INVENTORY_FILE } from './format.ts';
+import type { RootLine } from './inventory.ts';
+import type { InventorySummary } from './inventory-file.ts';
+import type { Manifest, ManifestVolume } from './manifest.ts';
+import type { PackPlan } from './pack-plan.ts';
+
+export interface ManifestParts {
+  readonly mirror: Mirror;
+  readonly plan: PackPlan;
+  readonly lines: readonly RootLine[];
+  readonly site: string;
+  readonly sequence: number;
+  readonly previous: string | null;
+  readonly created: Date;
+  readonly generator: string;
+  readonly inventory: InventorySummary;
+  readonly volumes: readonly ManifestVolume[];
+}
+
+/** Puts together what is signed of a shipment. */
+export function makeManifest(parts: ManifestParts): Manifest {
+  const { mirror, plan, lines, volumes } = parts;
+  const nars = plan.paths.filter((path) => !path.isNarShared);
+  return {
+    format: FORMAT,
+    minReader: FORMAT,
+    site: parts.site,
+    sender: mirror.publicKey.name,
+    senderKey: formatPublicKey(mirror.publicKey),
+    sequence: parts.sequence,
+    previous: parts.previous,
+    basis: null,
+    storeDir: mirror.storeDir,
+    created: parts.created.toISOString(),
+    generator: parts.generator,
+    roots: lines.map(({ name, request, scope, complete, pathCount, narSizeBytes, digest }) => {
+      return { name, request, scope, complete, pathCount, narSizeBytes, digest };
+    }),
+    totals: {
+      pathCount: plan.paths.length,
+      narCount: nars.length,
+      narSizeBytes: plan.paths.reduce((total, path) => total + path.narSizeBytes, 0),
+      narFileSizeBytes: nars.reduce((total, path) => total + path.nar.sizeBytes, 0),
+      volumesSizeBytes: volumes.reduce((total, volume) => total + volume.sizeBytes, 0),
+    },
+    inventory: { name: INVENTORY_FILE, ...parts.inventory },
+    volumes: [...volumes],
+  };
+}
