@@ -20,7 +20,7 @@ export function describePlan(plan: CollectPlan): string {
     ['to fetch', (plan.toFetch.length - local).toLocaleString('en-US'), describeUpstreams(plan)],
   ];
   if (local > 0)
-    rows.push(['from the local store', String(local), 'no upstream has them; signed with the mirror’s key']);
+    rows.push(['from the local store', String(local), 'no upstream has them; signed with the key of the mirror']);
   if (plan.problems.length > 0) rows.push(['cannot be had', String(plan.problems.length), 'see below']);
   rows.push(
     ['download', `${plan.downloadIsExact ? '' : 'at most '}${formatBytes(plan.downloadBytes)}`, ''],
@@ -71,7 +71,8 @@ export function describeProblems(problems: readonly CollectProblem[]): string {
     if (ofKind.length === 0) continue;
     lines.push(`${formatCount(ofKind.length, 'path')} ${HEADINGS[kind]}:`);
     for (const problem of ofKind.slice(0, SHOWN_PROBLEMS)) lines.push(...describeProblem(problem));
-    if (ofKind.length > SHOWN_PROBLEMS) lines.push(`  … and ${ofKind.length - SHOWN_PROBLEMS} more (--json lists all)`);
+    if (ofKind.length > SHOWN_PROBLEMS)
+      lines.push(`  ... and ${ofKind.length - SHOWN_PROBLEMS} more (--json lists all)`);
   }
   return lines.join('\n');
 }

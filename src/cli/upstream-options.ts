@@ -47,7 +47,7 @@ export function readPublicKey(text: string): PublicKey {
     return parsePublicKey(text);
   } catch (error) {
     throw new NixferryError('bad-key', `'${text}' is no public key`, {
-      hint: 'a public key is written name:base64, as in cache.nixos.org-1:6NCH…',
+      hint: 'a public key is written name:base64, as in cache.nixos.org-1:6NCH...',
       cause: error,
     });
   }

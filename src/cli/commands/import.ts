@@ -23,17 +23,17 @@ export function define(command: Command, run: CommandRun): void {
     .argument('<dirs...>', 'the medium; several folders where its volumes lie apart')
     .option(
       '--trust <key>',
-      'the sender’s key, name:base64, taken over by another way than the medium; once',
+      'key of the sender, name:base64, taken over by another way than the medium; once',
       collectValues,
     )
     .option('--site <name>', 'the name of this site (default: that of the first shipment)')
     .option(
       '--require-origin-signature',
-      'want a signature by a trusted upstream key for every path, not only the sender’s word',
+      'want a signature by a trusted upstream key for every path, not only the word of the sender',
     )
     .option('--trusted-public-key <key>', 'an upstream key that counts for that; repeat for more', collectValues);
   addCommonOptions(command, [
-    'nixferry import /media/stick --trust office-1:8pV3…',
+    'nixferry import /media/stick --trust office-1:8pV3...',
     'nixferry import /media/stick',
   ]).action((directories: string[], options: ImportOptions) => importCommand(directories, options, run));
 }

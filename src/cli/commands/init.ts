@@ -12,7 +12,7 @@ interface InitOptions extends CommonOptions {
 
 export function define(command: Command, run: CommandRun): void {
   command
-    .option('--key-name <name>', 'name of the mirror’s key (default: made from the host’s name)')
+    .option('--key-name <name>', 'name of the key (default: made from the name of the host)')
     .option('--store-dir <dir>', 'the store folder that its paths have (default: /nix/store)');
   addCommonOptions(command, ['nixferry init --mirror /srv/nixferry --key-name ship-1']).action((options: InitOptions) =>
     init(options, run),

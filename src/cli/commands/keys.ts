@@ -21,7 +21,10 @@ interface TrustOptions extends CommonOptions {
 }
 
 export function define(command: Command, run: CommandRun): void {
-  command.addHelpText('after', '\nExamples:\n  nixferry keys show\n  nixferry keys trust --for sender office-1:8pV3…');
+  command.addHelpText(
+    'after',
+    '\nExamples:\n  nixferry keys show\n  nixferry keys trust --for sender office-1:8pV3...',
+  );
   addCommonOptions(command.command('show').description('print the public key of the mirror, alone on its line'), [
     'nixferry keys show',
   ]).action((options: CommonOptions) => show(options, run));
@@ -34,7 +37,7 @@ export function define(command: Command, run: CommandRun): void {
   const generate = command
     .command('generate')
     .description('make a new secret key for the mirror')
-    .option('--name <name>', 'its name (default: made from the host’s name)')
+    .option('--name <name>', 'its name (default: made from the name of the host)')
     .option('--replace', 'put it in the place of the present one, which is lost');
   addCommonOptions(generate, ['nixferry keys generate --name ship-2 --replace']).action((options: GenerateOptions) =>
     changeKey(options, run, (mirror) =>
@@ -55,7 +58,7 @@ export function define(command: Command, run: CommandRun): void {
   );
 
   const trust = command.command('trust').description('trust a public key').argument('<key>').addOption(purposeOption());
-  addCommonOptions(trust, ['nixferry keys trust --for sender office-1:8pV3…']).action(
+  addCommonOptions(trust, ['nixferry keys trust --for sender office-1:8pV3...']).action(
     (text: string, options: TrustOptions) => trustOne(text, options, run),
   );
 

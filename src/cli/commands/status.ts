@@ -59,7 +59,7 @@ function describeRoots({ roots }: MirrorStatus): string {
         : `imported from ${root.shipment.sender}, shipment ${root.shipment.sequence}`,
       root.request === root.name ? '' : root.request,
     ]);
-  const more = roots.length > SHOWN_ROOTS ? `\n… and ${roots.length - SHOWN_ROOTS} more (--json lists all)` : '';
+  const more = roots.length > SHOWN_ROOTS ? `\n... and ${roots.length - SHOWN_ROOTS} more (--json lists all)` : '';
   return `${formatCount(roots.length, 'root')}\n${formatTable(rows, [2])}${more}`;
 }
 
