@@ -4,11 +4,11 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
+import { forge, makeTestShipment, openSite, type TestShipment, visiblePaths } from '../../test/support/shipments.ts';
 import { NixferryError } from '../base/errors.ts';
 import { importShipment } from './import.ts';
 import { importProblem } from './import-problem.ts';
 import type { InventoryRecord, PathLine } from './inventory.ts';
-import { forge, makeTestShipment, openSite, type TestShipment, visiblePaths } from './test-support.ts';
 
 // The sender is trusted here, and lies: a stolen key must not reach beyond the paths that it vouches for.
 

@@ -2,6 +2,21 @@ import assert from 'node:assert/strict';
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import {
+  flipBit,
+  forge,
+  infoOf,
+  makeTestMirror,
+  makeTestRoot,
+  makeTestShipment,
+  noise,
+  openSite,
+  PACK,
+  snapshot,
+  type TestPath,
+  type TestShipment,
+  visiblePaths,
+} from '../../test/support/shipments.ts';
 import { NixferryError } from '../base/errors.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { readRoots } from '../mirror/roots.ts';
@@ -17,21 +32,6 @@ import { inventoryRecords, rootLines } from './pack-inventory.ts';
 import { makeManifest } from './pack-manifest.ts';
 import { volumeSizesOf } from './pack-members.ts';
 import { planPack } from './pack-plan.ts';
-import {
-  flipBit,
-  forge,
-  infoOf,
-  makeTestMirror,
-  makeTestRoot,
-  makeTestShipment,
-  noise,
-  openSite,
-  PACK,
-  snapshot,
-  type TestPath,
-  type TestShipment,
-  visiblePaths,
-} from './test-support.ts';
 
 function hasCode(code: string, pattern: RegExp = /./): (error: unknown) => boolean {
   return (error) =>

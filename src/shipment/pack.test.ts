@@ -3,10 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { NixferryError } from '../base/errors.ts';
-import { parseManifest } from './manifest.ts';
-import { findManifestSigner } from './manifest-signature.ts';
-import { type PackOptions, packShipment } from './pack.ts';
 import {
   flipBit,
   infoOf,
@@ -18,7 +14,11 @@ import {
   PACK,
   SMALL_CLOSURE,
   type TestMirror,
-} from './test-support.ts';
+} from '../../test/support/shipments.ts';
+import { NixferryError } from '../base/errors.ts';
+import { parseManifest } from './manifest.ts';
+import { findManifestSigner } from './manifest-signature.ts';
+import { type PackOptions, packShipment } from './pack.ts';
 
 function hasCode(code: string, pattern: RegExp = /./): (error: unknown) => boolean {
   return (error) =>

@@ -1,13 +1,13 @@
-// For the tests of this folder: small mirrors with real NARs in them.
+// Small mirrors with real NARs in them, shipments of them, and what an ill-meaning sender would make of those.
 import { hash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { type Mirror, openMirror } from '../mirror/mirror.ts';
-import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
-import { type PublishCandidate, publish } from '../mirror/publish.ts';
-import { makeRootId, type RootRecord } from '../mirror/roots.ts';
+import { type Mirror, openMirror } from '../../src/mirror/mirror.ts';
+import { intakeNar, withIntakenNar } from '../../src/mirror/nar-intake.ts';
+import { type PublishCandidate, publish } from '../../src/mirror/publish.ts';
+import { makeRootId, type RootRecord } from '../../src/mirror/roots.ts';
 import {
   baseNameOf,
   hashBytes,
@@ -18,12 +18,12 @@ import {
   parseHashPart,
   type SecretKey,
   type StorePath,
-} from '../nix/index.ts';
-import type { InventoryRecord } from './inventory.ts';
-import { readInventory } from './inventory-file.ts';
-import type { Manifest } from './manifest.ts';
-import { signManifest } from './manifest-signature.ts';
-import { type PackResult, packShipment } from './pack.ts';
+} from '../../src/nix/index.ts';
+import type { InventoryRecord } from '../../src/shipment/inventory.ts';
+import { readInventory } from '../../src/shipment/inventory-file.ts';
+import type { Manifest } from '../../src/shipment/manifest.ts';
+import { signManifest } from '../../src/shipment/manifest-signature.ts';
+import { type PackResult, packShipment } from '../../src/shipment/pack.ts';
 
 export interface TestPath {
   readonly name: string;
