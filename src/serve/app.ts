@@ -30,7 +30,9 @@ export function buildApp(context: ServeContext): FastifyInstance {
     http: { maxHeaderSize: LIMITS.requestHeaderBytes },
     routerOptions: { maxParamLength: LIMITS.requestUrlBytes },
     rewriteUrl: ({ url }) => originForm(url ?? '/'),
-    frameworkErrors: (_error, _request, reply) => void sendText(reply as FastifyReply, 400, 'malformed address'),
+    frameworkErrors: (error, _request, reply) => {
+      sendText(reply as FastifyReply, error.statusCode === 414 ? 414 : 400, 'malformed address');
+    },
   });
   app.addHook('onRequest', async (request, reply) => refuseEarly(request, reply));
   app.setNotFoundHandler((request, reply) => {

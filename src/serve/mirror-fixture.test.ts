@@ -83,12 +83,12 @@ function describePath(contents: string | Buffer, compression: 'zstd' | 'none'): 
 }
 
 function narOfFile(contents: Buffer): Buffer {
-  const text = (value: string | Buffer): Buffer => {
-    const bytes = Buffer.from(value);
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(bytes.length));
-    return Buffer.concat([length, bytes, Buffer.alloc((8 - (bytes.length % 8)) % 8)]);
-  };
   const parts = ['nix-archive-1', '(', 'type', 'regular', 'contents', contents, ')'];
-  return Buffer.concat(parts.map((part) => text(part)));
+  return Buffer.concat(parts.map((part) => narString(Buffer.from(part))));
+}
+
+function narString(bytes: Buffer): Buffer {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(bytes.length));
+  return Buffer.concat([length, bytes, Buffer.alloc((8 - (bytes.length % 8)) % 8)]);
 }

@@ -8,14 +8,20 @@ import { isWorkerOrder, WORKER_SETTINGS_VARIABLE, type WorkerReport, type Worker
 export async function runWorker(): Promise<void> {
   // A terminal and a service manager send these to every process; when to stop is the primary's to say.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  // Before anything else: the order may come while the mirror is still being opened.
+  const closeOrdered = new Promise<void>((resolve) => {
+    process.on('message', (message) => {
+      if (isWorkerOrder(message)) resolve();
+    });
+  });
   const settings = JSON.parse(process.env[WORKER_SETTINGS_VARIABLE] ?? '{}') as WorkerSettings;
   const logger = openServeLog(settings.logLevel);
   try {
     const server = await openLocalServer({ ...settings, logger });
-    process.on('message', (message) => {
-      if (isWorkerOrder(message)) void server.close().then(() => process.disconnect());
-    });
     report({ type: 'listening', port: server.port });
+    await closeOrdered;
+    await server.close();
+    process.disconnect();
   } catch (error) {
     const problem = explainListenError(error, settings.listen);
     const known = problem instanceof NixferryError ? problem : undefined;

@@ -1,9 +1,12 @@
 import cluster, { type Worker } from 'node:cluster';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { ListenAddress } from './listen-address.ts';
 import {
   isWorkerReport,
   WORKER_SETTINGS_VARIABLE,
@@ -21,7 +24,8 @@ export interface Workers {
 
 /** Resolves when all `count` workers listen. Throws what kept the first one from it. */
 export async function openWorkers(settings: WorkerSettings, count: number, logger: Logger): Promise<Workers> {
-  const pool = new WorkerPool(settings, logger);
+  const address = await fixPort(settings.address);
+  const pool = new WorkerPool({ ...settings, address }, logger);
   try {
     const ports = await Promise.all(Array.from({ length: count }, () => pool.start()));
     const [port] = ports;
@@ -123,6 +127,21 @@ class WorkerPool {
 }
 
 const HANGING_WORKER_MS = 2000;
+
+/**
+ * Chooses the port when any will do: node:cluster takes all servers of a process that listen on port 0 for one, and would choose
+ * again when all workers have died.
+ */
+async function fixPort(address: ListenAddress): Promise<ListenAddress> {
+  if (address.port !== 0) return address;
+  const probe = createServer();
+  probe.listen({ port: 0, host: address.host });
+  await once(probe, 'listening');
+  const bound = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  return bound === null || typeof bound === 'string' ? address : { ...address, port: bound.port };
+}
 
 function firstReport(worker: Worker): Promise<WorkerReport> {
   return new Promise((resolve, reject) => {

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatPublicKey, generateSecretKey, publicKeyOf } from '../nix/signature.ts';
+import { CLIENT_CONFIG_FORMATS, formatClientConfig } from './client-config.ts';
+
+const KEY = formatPublicKey(publicKeyOf(generateSecretKey('mirror.lan-1', Buffer.alloc(32, 1))));
+const URL_TEXT = 'http://mirror.lan:8080';
+
+test('formatClientConfig says in every format what keeps a client off the internet', () => {
+  for (const format of CLIENT_CONFIG_FORMATS) {
+    const config = formatClientConfig({ format, url: `${URL_TEXT}/`, publicKeys: [KEY] });
+    for (const part of [
+      URL_TEXT,
+      KEY,
+      'substitute',
+      'connect-timeout',
+      'download-attempts',
+      'fallback',
+      'NIX_CURL_FLAGS',
+    ]) {
+      assert.ok(config.includes(part), `${format}: ${part}`);
+    }
+    assert.ok(!config.includes(`${URL_TEXT}/`), `${format}: no slash at the end, Nix adds its own`);
+    assert.ok(!config.includes('flake-registry'), format);
+    assert.match(config, /\n$/);
+    assert.ok(config.split('\n').every((line) => line.length <= 180 || !line.trim().startsWith('#')));
+  }
+});
+
+test('formatClientConfig comments out what old versions of Nix do not know', () => {
+  for (const format of CLIENT_CONFIG_FORMATS) {
+    const config = formatClientConfig({ format, url: URL_TEXT, publicKeys: [KEY] });
+    assert.match(config, /^\s*#(?:--option )?always-allow-substitutes/m, format);
+  }
+});
+
+test('formatClientConfig replaces the substituters of NixOS, since a plain list is only added to', () => {
+  const config = formatClientConfig({ format: 'nixos', url: URL_TEXT, publicKeys: [KEY] });
+  assert.match(config, /substituters = lib\.mkForce \[ "http:\/\/mirror\.lan:8080" \];/);
+});
+
+test('formatClientConfig turns the registry off when flakes are used', () => {
+  for (const format of CLIENT_CONFIG_FORMATS) {
+    const config = formatClientConfig({ format, url: URL_TEXT, publicKeys: [KEY], flakes: true });
+    assert.match(config, /flake-registry/, format);
+  }
+});
+
+test('formatClientConfig throws usage when the address could not be used or would need quoting', () => {
+  const urls = [
+    '',
+    'mirror.lan',
+    'ftp://a',
+    'http://',
+    'http://u:p@a',
+    'http://a?b=c',
+    'http://a/#x',
+    'file:///',
+    "http://a/'",
+    'http://a/$(id)',
+    'http://a b',
+    'http://a/\nx',
+  ];
+  for (const url of urls) {
+    assert.throws(() => formatClientConfig({ format: 'nix-conf', url, publicKeys: [KEY] }), { code: 'usage' }, url);
+  }
+});
+
+test('formatClientConfig takes folders and addresses below a path', () => {
+  for (const url of [
+    'file:///srv/mirror',
+    'https://lan.example/nix/cache',
+    'http://[fd00::1]:8080',
+    'http://10.0.0.1',
+  ]) {
+    const config = formatClientConfig({ format: 'nix-conf', url, publicKeys: [KEY] });
+    assert.ok(config.includes(`substituters = ${url}\n`), url);
+  }
+});
+
+test('formatClientConfig throws bad-key when there is no key, or one that is none', () => {
+  for (const publicKeys of [
+    [],
+    ['x'],
+    ['a:b'],
+    [KEY, 'x'],
+    [`a b:${KEY.split(':')[1]}`],
+    [`a";:${KEY.split(':')[1]}`],
+  ]) {
+    assert.throws(() => formatClientConfig({ format: 'shell', url: URL_TEXT, publicKeys }), { code: 'bad-key' });
+  }
+});
