@@ -15,7 +15,7 @@ const SIDE_BY_SIDE: readonly Step[] = [
 ];
 const TESTS: Step = {
   name: 'layers and unit tests',
-  command: ['node', '--test', 'test/layers.test.ts', 'src/**/*.test.ts'],
+  command: ['node', '--test', '--test-timeout=60000', 'test/layers.test.ts', 'src/**/*.test.ts'],
 };
 
 const checks = await Promise.all(SIDE_BY_SIDE.map(runQuietly));
