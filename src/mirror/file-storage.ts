@@ -1,5 +1,5 @@
 import { constants, createReadStream } from 'node:fs';
-import { copyFile, mkdir, open, opendir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, open, opendir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { mapConcurrent } from '../base/concurrency.ts';
@@ -14,6 +14,7 @@ import {
   type Storage,
   type StoredFile,
 } from './storage.ts';
+import { syncFiles } from './sync-files.ts';
 
 export interface FileStorageOptions {
   /**
@@ -84,8 +85,9 @@ class FileStorage implements Storage {
         await mapConcurrent(files, LIMITS.fileSyncsInFlight, async ({ name, bytes }, index) => {
           const path = this.#path(name);
           temps[index] = this.#tempName(path);
-          await writeSynced(temps[index], bytes, path);
+          await writeTemp(temps[index], bytes, path);
         });
+        await syncFiles(temps);
         let position = 0;
         for (const group of batch) {
           const moves = group.map(({ name }) => ({ file: temps[position++] ?? '', name }));
@@ -103,7 +105,8 @@ class FileStorage implements Storage {
   }
 
   async adoptMany(files: readonly AdoptedFile[]): Promise<void> {
-    await mapConcurrent(files, LIMITS.fileSyncsInFlight, ({ file }) => syncFile(file));
+    // Nothing may be renamed into place whose bytes a power cut could still take away.
+    await syncFiles(files.map(({ file }) => file));
     await this.#moveAll(files);
   }
 
@@ -191,29 +194,11 @@ function* batchGroups(groups: Iterable<readonly NamedBytes[]>, size: number): Ge
   if (count > 0) yield batch;
 }
 
-async function writeSynced(temp: string, bytes: string | Uint8Array, path: string): Promise<void> {
+async function writeTemp(temp: string, bytes: string | Uint8Array, path: string): Promise<void> {
   try {
-    const handle = await open(temp, 'wx', 0o644);
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await writeFile(temp, bytes, { flag: 'wx', mode: 0o644 });
   } catch (error) {
     throw explainWriteError(error, path);
-  }
-}
-
-/** Cheap when the file was synced before; but nothing may be renamed into place whose bytes a power cut could still take away. */
-async function syncFile(file: string): Promise<void> {
-  const handle = await open(file, 'r');
-  try {
-    await handle.sync();
-  } catch (error) {
-    throw explainWriteError(error, file);
-  } finally {
-    await handle.close();
   }
 }
 
@@ -231,7 +216,7 @@ async function moveAcross(file: string, path: string): Promise<void> {
   const temp = makeTempName(path);
   try {
     await copyFile(file, temp);
-    await syncFile(temp);
+    await syncFiles([temp]);
     await rename(temp, path);
   } catch (error) {
     await rm(temp, { force: true });

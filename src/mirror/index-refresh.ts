@@ -49,13 +49,6 @@ export async function refreshIndex(database: DatabaseSync, storage: Storage, sto
   writeChangeToken(database, token);
 }
 
-/** Forgets everything and reads every narinfo again. Killed half-way, it leaves an index that knows that it is behind. */
-export async function rebuildIndexTables(database: DatabaseSync, storage: Storage, storeDir: string): Promise<void> {
-  writeChangeToken(database, undefined);
-  database.exec('DELETE FROM paths; DELETE FROM refs;');
-  await refreshIndex(database, storage, storeDir);
-}
-
 async function readIndexable(storage: Storage, hashPart: HashPart, storeDir: string): Promise<NarInfo | undefined> {
   const bytes = await storage.read(narInfoName(hashPart));
   if (bytes === undefined) return undefined;

@@ -3,9 +3,10 @@ import { rm } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { sql } from 'kysely';
+import { NixferryError } from '../base/errors.ts';
 import type { Hash } from '../nix/hash.ts';
 import { type HashPart, type StorePath, storePathFromBaseName } from '../nix/store-path.ts';
-import { rebuildIndexTables, refreshIndex } from './index-refresh.ts';
+import { refreshIndex } from './index-refresh.ts';
 import { createIndexTables, hasIndexTables, queryBuilder } from './index-schema.ts';
 import { dropEntries, type IndexEntry, putEntries, readChangeToken, writeChangeToken } from './index-tables.ts';
 import type { Storage } from './storage.ts';
@@ -188,8 +189,7 @@ class SqliteIndex implements MirrorIndex {
   }
 
   async expectChanges(): Promise<void> {
-    const { database } = await this.#tables();
-    writeChangeToken(database, undefined);
+    await this.#change(() => undefined, false);
   }
 
   async add(entries: readonly IndexEntry[]): Promise<void> {
@@ -201,8 +201,11 @@ class SqliteIndex implements MirrorIndex {
   }
 
   async rebuild(): Promise<void> {
-    const { database } = await this.#tables();
-    await rebuildIndexTables(database, this.#options.storage, this.#options.storeDir);
+    if (!this.#options.writable) throw new Error('an index that was opened to read cannot be rebuilt');
+    await this.close();
+    // An empty file is filled from the narinfos when it is opened; emptying a damaged one could fail.
+    await removeDatabase(this.#options.file);
+    await this.#tables();
   }
 
   async refresh(): Promise<void> {
@@ -224,18 +227,22 @@ class SqliteIndex implements MirrorIndex {
     if (opening !== undefined) (await opening).database.close();
   }
 
-  async #change(work: (database: DatabaseSync) => void): Promise<void> {
+  async #change(work: (database: DatabaseSync) => void, level = true): Promise<void> {
     // Opening brings the tables level with the storage, so afterwards they may be said to be so again.
     const { database } = await this.#tables();
-    writeChangeToken(database, undefined);
-    work(database);
-    writeChangeToken(database, await this.#options.storage.changeToken());
+    try {
+      writeChangeToken(database, undefined);
+      work(database);
+      if (level) writeChangeToken(database, await this.#options.storage.changeToken());
+    } catch (error) {
+      throw explainSqliteError(error, this.#options.file);
+    }
   }
 
   #tables(): Promise<OpenTables> {
     this.#opening ??= openTables(this.#options).catch((error: unknown) => {
       this.#opening = undefined;
-      throw error;
+      throw explainSqliteError(error, this.#options.file);
     });
     return this.#opening;
   }
@@ -303,10 +310,14 @@ async function openForWriting(file: string): Promise<DatabaseSync> {
 }
 
 async function createDatabase(file: string): Promise<DatabaseSync> {
-  for (const name of [file, `${file}-journal`, `${file}-wal`, `${file}-shm`]) await rm(name, { force: true });
+  await removeDatabase(file);
   const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
   await createIndexTables(database);
   return database;
+}
+
+async function removeDatabase(file: string): Promise<void> {
+  for (const name of [file, `${file}-journal`, `${file}-wal`, `${file}-shm`]) await rm(name, { force: true });
 }
 
 function openForReading(file: string): DatabaseSync | undefined {
@@ -341,6 +352,17 @@ function copyTables(file: string, into: DatabaseSync): void {
   }
 }
 
-function isSqliteError(error: unknown): boolean {
+const SQLITE_FULL = 13;
+
+function explainSqliteError(error: unknown, file: string): unknown {
+  if (!isSqliteError(error) || !('errcode' in error)) return error;
+  if (error.errcode !== SQLITE_FULL) return error;
+  return new NixferryError('no-space', `no space left while writing ${file}`, {
+    hint: 'free some room, then type the same command again',
+    cause: error,
+  });
+}
+
+function isSqliteError(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR';
 }

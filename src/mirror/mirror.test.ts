@@ -45,7 +45,7 @@ test('openMirror refuses a store folder that is not the mirror’s', async () =>
   for (const access of ['read', 'write'] as const) {
     await assert.rejects(openMirror(temp.path, { access, storeDir: '/srv/store' }), { code: 'store-dir-mismatch' });
   }
-  await using _stillFree = await openMirror(temp.path, { access: 'write', storeDir: '/nix/store' });
+  await (await openMirror(temp.path, { access: 'write', storeDir: '/nix/store' })).close();
 });
 
 test('openMirror refuses a folder with other files, and touches nothing in it', async () => {
@@ -123,7 +123,7 @@ test('openMirror names the holder when another writes, and readers still get in'
   await using reader = await openMirror(temp.path, { access: 'read' });
   assert.equal((await reader.index.totals()).paths, 0);
   await first.close();
-  await using _second = await openMirror(temp.path, { access: 'write' });
+  await (await openMirror(temp.path, { access: 'write' })).close();
 });
 
 test('openMirror warns when others can read the secret key', async () => {

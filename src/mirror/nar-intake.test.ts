@@ -44,7 +44,15 @@ async function* send(bytes: Buffer, breakAfter: number | undefined): AsyncGenera
   if (breakAfter !== undefined) throw new Error('connection reset');
 }
 
-/** The same path, said to be so large that it is taken in as a stream. */
+async function* endless(): AsyncGenerator<Buffer> {
+  for (;;) yield Buffer.alloc(64 * 1024);
+}
+
+const openEndless: OpenNar = async () => ({ offset: 0, stream: endless() });
+
+const noSuchHost: OpenNar = () => Promise.reject(new Error('no such host'));
+
+/** Too large to be taken in at once. */
 async function makeLargePath(): Promise<FakePath> {
   const contents = Buffer.alloc(LIMITS.xzOneShotOutputBytes + 1);
   randomBytes(20_000).copy(contents, 1_000_000);
@@ -205,13 +213,12 @@ test('intakeNar takes a file in when its hash and size are not stated', () =>
 
 test('intakeNar bounds a file of unknown size by what its NAR can need', () =>
   withPlace(async (mirror) => {
-    async function* endless(): AsyncGenerator<Buffer> {
-      for (;;) yield Buffer.alloc(64 * 1024);
-    }
     const { narHash, narSizeBytes } = small.info;
-    const open = async () => ({ offset: 0, stream: endless() });
     const expected = { narHash, narSizeBytes, compression: 'none' };
-    await assert.rejects(intakeNar({ mirror, expected, open }), { code: 'damage', message: /more than the/ });
+    await assert.rejects(intakeNar({ mirror, expected, open: openEndless }), {
+      code: 'damage',
+      message: /more than the/,
+    });
   }));
 
 test('intakeNar checks a FileHash of another algorithm', () =>
@@ -242,9 +249,10 @@ test('intakeNar takes the same file in for two paths at the same time', () =>
 
 test('intakeNar gives the room back when it fails, so that others go on', () =>
   withPlace(async (mirror) => {
-    const open: OpenNar = () => Promise.reject(new Error('no such host'));
     const expected = { ...small.info, fileSizeBytes: LIMITS.xzOneShotCompressedBytes };
-    const failures = Array.from({ length: 40 }, () => intakeNar({ mirror, expected, open }).catch(() => 'failed'));
+    const failures = Array.from({ length: 40 }, () =>
+      intakeNar({ mirror, expected, open: noSuchHost }).catch(() => 'failed'),
+    );
     assert.deepEqual(new Set(await Promise.all(failures)), new Set(['failed']));
     await intakeNar({ mirror, expected: small.info, open: serve(small.file) });
   }));

@@ -41,7 +41,7 @@ export interface NarIntake {
 }
 
 export interface IntakenNar {
-  /** In `.nixferry/partial`, durable, for `publish` to move into place. */
+  /** In `.nixferry/partial`; `publish` (or `Storage.adopt`) makes it durable and moves it into place. */
   readonly file: string;
   /** sha256, whatever the narinfo used. */
   readonly fileHash: Hash;

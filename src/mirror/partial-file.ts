@@ -6,11 +6,13 @@ export class PartialFile implements AsyncDisposable {
   readonly path: string;
   #handle: FileHandle | undefined;
   #sizeBytes: number;
+  readonly #kept: boolean;
 
   /** `keptBytes` of what is there already are kept; nothing is opened before the first write. */
   constructor(path: string, keptBytes: number) {
     this.path = path;
     this.#sizeBytes = keptBytes;
+    this.#kept = keptBytes > 0;
   }
 
   get sizeBytes(): number {
@@ -37,12 +39,11 @@ export class PartialFile implements AsyncDisposable {
     await this.#handle?.truncate(sizeBytes);
   }
 
-  /** Waits until all is on the disk, and nothing behind it: what an earlier, longer try left is cut off. */
+  /** Says that this is all: what an earlier, longer try left behind it is cut off. Durable it becomes when a storage adopts it. */
   async finish(): Promise<void> {
     const handle = await this.#open();
     try {
-      await handle.truncate(this.#sizeBytes);
-      await handle.sync();
+      if (this.#kept) await handle.truncate(this.#sizeBytes);
     } catch (error) {
       throw explainWriteError(error, this.path);
     }

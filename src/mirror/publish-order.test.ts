@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { fakeStorePath } from '../../test/support/fake-paths.ts';
 import type { StorePath } from '../nix/store-path.ts';
 import { orderForPublishing, type Referrer } from './publish-order.ts';

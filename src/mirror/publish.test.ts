@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { asCandidate, fakeStorePath, makeFakePath } from '../../test/support/fake-paths.ts';
 import { assertNothingHalfVisible, indexRows } from '../../test/support/mirror-checks.ts';
 import { makeTempDir } from '../../test/support/temp-dir.ts';
@@ -65,13 +65,12 @@ test('publish names what is missing, and publishes it all when that has come', (
 
 test('publish merges signatures and keeps the file when the path is there already', () =>
   withMirror(async (mirror, folder) => {
-    const keys = ['first-1', 'second-1'].map((name) => generateSecretKey(name));
     const path = await makeFakePath('hello');
     const recompressed = await makeFakePath('hello', { compression: 'zstd' });
-    const [one, two] = [path, recompressed].map(({ info, ...rest }, index) => {
-      return { ...rest, info: signNarInfo(info, keys[index] ?? assert.fail()) };
-    });
-    assert.ok(one !== undefined && two !== undefined);
+    const [first, second] = ['first-1', 'second-1'].map((name) => generateSecretKey(name));
+    assert.ok(first !== undefined && second !== undefined);
+    const one = { ...path, info: signNarInfo(path.info, first) };
+    const two = { ...recompressed, info: signNarInfo(recompressed.info, second) };
     await publish(mirror, [await asCandidate(one, folder)]);
     const result = await publish(mirror, [await asCandidate(two, folder)]);
     assert.deepEqual(result.already, [path.info.storePath]);
