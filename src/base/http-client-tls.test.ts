@@ -81,6 +81,18 @@ test('a certificate file that is missing, empty or damaged is a mistake of usage
   }
 });
 
+test('credentials of netrc do not follow a redirect that leaves TLS, even to the same host', async () => {
+  await using plain = await startUnreliableServer({ respond: hello });
+  await using server = await startUnreliableServer({ respond: hello, tls: authority });
+  server.misbehave({ path: /away/, fault: { kind: 'redirect', location: `${plain.url}/there` } });
+  const netrcFile = directory.join('netrc');
+  await writeFile(netrcFile, 'machine 127.0.0.1 login me password secret\n');
+  await using http = client({ netrcFile });
+  assert.equal((await http.getBytes(`${server.url}/away`, MAX)).bytes.toString(), 'hello from /there');
+  assert.ok(server.requests[0]?.headers.authorization !== undefined);
+  assert.equal(plain.requests[0]?.headers.authorization, undefined);
+});
+
 test('hundreds of small requests share a connection where the server speaks HTTP/2', async () => {
   await using server = await startHttp2Server();
   await using http = client();
@@ -126,6 +138,7 @@ test('a server that offers HTTP/1.1 only gets no shared connections', async () =
   await http.getBytes(server.url, MAX);
   await Promise.all(Array.from({ length: 64 }, (_, index) => http.getBytes(`${server.url}/${index}`, MAX)));
   assert.ok(server.mostAtOnce <= 16, `${server.mostAtOnce} at once`);
+  assert.ok(server.connectionCount > 3, `${server.connectionCount} connections`);
 });
 
 type Trouble = 'reset' | 'reset-body' | 'destroy' | 'goaway';

@@ -50,7 +50,6 @@ test('openUpstream refuses what is no cache, speaks of another store, or is no a
   });
   const { http, server } = cache;
   const secret = server.url.replace('//', '//me:s3cret@');
-  const isPlain = (error: Error & { hint?: string }) => !`${error.message}${error.hint}`.includes('s3cret');
   for (const path of ['/nowhere', '/portal']) {
     await assert.rejects(openUpstream(secret + path, { http }), (error: Error & { code?: string; hint?: string }) => {
       assert.equal(error.code, 'upstream-unreachable');
@@ -272,6 +271,10 @@ test('narInfo is quick for thousands of paths', async () => {
   // Half a second with the server in the same process; the bound is for machines under load.
   assert.ok(performance.now() - beganMs < 8000);
 });
+
+function isPlain(error: Error & { hint?: string }): boolean {
+  return !`${error.message}${error.hint}`.includes('s3cret');
+}
 
 async function startLyingRangeServer(contentRange: string) {
   const lying = createServer((request, response) => {

@@ -15,6 +15,8 @@ const second = tinyPath('second');
 const both = tinyPath('both');
 const partOf = (path: typeof first) => hashPartOf(path.info.storePath);
 
+const isSecond = (info: { url: string }): boolean => info.url.endsWith('two');
+
 /** Two caches: one has `first` and `both`, the other `second` and `both`. */
 async function setUp() {
   const stack = new AsyncDisposableStack();
@@ -47,9 +49,8 @@ test('find asks in the order given, whatever the priorities', async () => {
 test('find goes on to the next upstream when a narinfo will not do', async () => {
   await using caches = await setUp();
   await using set = await openUpstreams([caches.one.url, caches.two.url], caches.options);
-  const accept = (info: { url: string }) => info.url.endsWith('two');
-  assert.equal((await set.find(partOf(both), { accept }))?.upstream.url, caches.two.url);
-  assert.equal(await set.find(partOf(first), { accept }), undefined);
+  assert.equal((await set.find(partOf(both), { accept: isSecond }))?.upstream.url, caches.two.url);
+  assert.equal(await set.find(partOf(first), { accept: isSecond }), undefined);
 });
 
 test('find goes on to the next upstream when one talks nonsense, and says so a few times only', async () => {
