@@ -53,8 +53,12 @@ test('parseNarListing gives back what formatNarListing was given, names that loo
   }));
   fc.assert(
     fc.property(node, (listing) => {
-      fc.pre(!/"(?:\.|\.\.|[^"]*\/[^"]*|[^"]*\\u0000[^"]*)"/.test(formatNarListing(listing)));
-      assert.deepEqual(parseNarListing(Buffer.from(formatNarListing(listing))), listing);
+      fc.pre(!hasBadName(formatNarListing(listing)));
+      const json = formatNarListing(listing);
+      const parsed = parseNarListing(Buffer.from(json));
+      assert.deepEqual(parsed, listing);
+      // Maps are equal in any order.
+      assert.equal(formatNarListing(parsed), json);
     }),
     { numRuns: 300 },
   );
@@ -114,4 +118,9 @@ function byBytes([one]: readonly [string, unknown], [other]: readonly [string, u
 
 function wrap(root: string): string {
   return `{"version":1,"root":${root}}`;
+}
+
+/** Whether the generator has made a name or target that no NAR may hold. */
+function hasBadName(json: string): boolean {
+  return /"(?:\.|\.\.|[^"]*\/[^"]*|[^"]*\\u0000[^"]*)"/.test(json);
 }

@@ -28,6 +28,18 @@ for (const [compression, makeBomb] of bombs) {
   });
 }
 
+test('an xz bomb is refused before anything is decoded when there is no program', async (context) => {
+  const bomb = repeated(execFileSync('xz', ['-0c'], { input: zeros }));
+  const searchPath = process.env['PATH'];
+  process.env['PATH'] = '';
+  context.after(() => {
+    process.env['PATH'] = searchPath;
+  });
+  const beforeKiB = process.resourceUsage().maxRSS;
+  await assert.rejects(hashDecompressed('xz', bomb, { maxBytes: 100_000_000 }), { code: 'damage' });
+  assert.ok(process.resourceUsage().maxRSS - beforeKiB < 64 * 1024);
+});
+
 test('an xz header that asks for a large dictionary is refused without taking memory', async () => {
   const packed = execFileSync('xz', ['-c', '--lzma2=dict=1536MiB,mode=fast,mf=hc3,nice=8'], {
     input: zeros.subarray(0, 1000),
