@@ -57,9 +57,12 @@ async function makeSmallUpstream(nix: NixEnvironment): Promise<{ root: string; u
   const root = paths.at(-1) ?? '';
   const [secret, publicFile] = [path.join(nix.directory, 'upstream.secret'), path.join(nix.directory, 'upstream.pub')];
   await nix.run('nix-store', ['--generate-binary-cache-key', 'upstream-1', secret, publicFile]);
-  await nix.run('nix', ['copy', '--to', `file://${path.resolve(UPSTREAM)}?secret-key=${secret}`, root]);
-  narrator.command(['nix', 'copy', '--to', `file://${path.resolve(UPSTREAM)}`, root]);
-  narrator.output({ stdout: paths.join('\n'), stderr: '' });
+  await tell(nix, ['nix', 'copy', '--to', `file://${path.resolve(UPSTREAM)}?secret-key=${secret}`, root]);
+  await tell(nix, ['nix-store', '--query', '--tree', root]);
+  narrator.result(
+    'The hello program needs the library, the words and the manual; the library needs the words. All four are a ' +
+      '"closure", and only the whole of it is of any use on the other side.',
+  );
   return { root, upstreamKey: (await readFile(publicFile, 'utf8')).trim() };
 }
 
@@ -102,6 +105,7 @@ async function enterAirGap(gap: AirGap): Promise<void> {
   await tell(gap, ['ip', '-brief', 'link']);
   await tell(gap, ['curl', '--max-time', '5', '--silent', '--show-error', 'https://cache.nixos.org'], 'any');
   await tell(gap, ['ls', '/nix/store'], 'any');
+  narrator.result('No network, no name server, no package: what comes now can only come from the medium.');
 }
 
 async function importShipment(gap: AirGap, senderKey: string): Promise<string> {
@@ -112,7 +116,9 @@ async function importShipment(gap: AirGap, senderKey: string): Promise<string> {
       'visible in the mirror, signed with the key of the site.',
   );
   await tell(gap, [NIXFERRY, 'import', `${MEDIUM}/${SITE}-0001`, '--trust', senderKey, '--mirror', SITE_MIRROR]);
-  return publicKeyLine(await tell(gap, [NIXFERRY, 'keys', 'show', '--mirror', SITE_MIRROR]));
+  const siteKey = publicKeyLine(await tell(gap, [NIXFERRY, 'keys', 'show', '--mirror', SITE_MIRROR]));
+  narrator.result('This is the key of the site: the only one that the machines here need to trust.');
+  return siteKey;
 }
 
 async function serveAndInstall(gap: AirGap, root: string, siteKey: string, attemptsOnEntering: number): Promise<void> {
@@ -123,7 +129,7 @@ async function serveAndInstall(gap: AirGap, root: string, siteKey: string, attem
       'the site, which the import printed.',
   );
   const serve = [NIXFERRY, 'serve', '--listen', LISTEN, '--mirror', SITE_MIRROR];
-  narrator.command([...serve, '&']);
+  narrator.command(serve, true);
   const [program = NIXFERRY, ...args] = serve;
   await using server = gap.start(program, args, { cwd: repositoryRoot });
   await server.waitForOutput(new RegExp(LISTEN.replaceAll('.', '\\.')));
@@ -148,7 +154,7 @@ On the isolated side, with the stick and the key that \`keys show\` printed:
    ${NIXFERRY} import /media/stick/${SITE}-0001 --trust KEY
    ${NIXFERRY} serve --listen 0.0.0.0:8080
 and what its clients need in their configuration:
-   ${NIXFERRY} client-config --format nix-conf
+   ${NIXFERRY} client-config --format nix-conf --url http://THIS-MACHINE:8080
 docs/guide/first-crossing.md goes through it step by step.`);
 }
 

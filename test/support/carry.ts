@@ -9,6 +9,9 @@ import { nixferryCommand } from './nixferry.ts';
 import type { RunningProcess, RunResult } from './run.ts';
 import type { TestUpstream } from './upstream.ts';
 
+/** A well-formed public key to which nobody has the secret. */
+export const STRANGERS_KEY = `stranger-1:${Buffer.alloc(32, 1).toString('base64')}`;
+
 const LISTEN = '127.0.0.1:8080';
 
 export interface ExportOptions {
@@ -46,6 +49,8 @@ export async function exportToMedium(options: ExportOptions): Promise<Medium> {
 
 export interface Site extends AsyncDisposable {
   readonly gap: AirGap;
+  /** The medium as it lies in the drive: read-only. */
+  readonly inserted: string;
   readonly mirror: string;
   readonly url: string;
   /** What the site's clients trust, and nothing else. */
@@ -65,7 +70,8 @@ export async function openSite(medium: Medium, command = nixferryCommand): Promi
     const publicKey = publicKeyLine(await gap.run(command, ['keys', 'show', '--mirror', mirror]));
     const server = gap.start(command, ['serve', '--listen', LISTEN, '--mirror', mirror]);
     await server.waitForOutput(new RegExp(LISTEN.replaceAll('.', '\\.')));
-    return { gap, mirror, url: `http://${LISTEN}`, publicKey, server, [Symbol.asyncDispose]: gap[Symbol.asyncDispose] };
+    const url = `http://${LISTEN}`;
+    return { gap, inserted, mirror, url, publicKey, server, [Symbol.asyncDispose]: gap[Symbol.asyncDispose] };
   } catch (error) {
     await gap[Symbol.asyncDispose]();
     throw error;
@@ -93,6 +99,15 @@ export function realise(
   const settings = { substituters: from.url, 'trusted-public-keys': from.publicKey, 'require-sigs': 'true' };
   const options = Object.entries(settings).flatMap(([name, value]) => ['--option', name, value]);
   return client.run('nix-store', ['--realise', storePath, ...options], { exitCode, timeoutMs: 300_000 });
+}
+
+/** Fails unless the client, trusting a key that signed nothing, refuses the path and is left without it. */
+export async function assertRefused(client: NixEnvironment, storePath: string, url: string): Promise<void> {
+  const { exitCode, stderr } = await realise(client, storePath, { url, publicKey: STRANGERS_KEY }, 'any');
+  assert.notEqual(exitCode, 0);
+  assert.match(stderr, /not signed by any of the keys/);
+  const valid = await client.run('nix-store', ['--check-validity', storePath], { exitCode: 'any' });
+  assert.notEqual(valid.exitCode, 0);
 }
 
 /** Fails unless the client holds exactly the upstream's paths, whole, and file for file what was built. */
