@@ -2,13 +2,20 @@
 // each command is one lazily loaded file, so that starting up costs only what is used.
 
 import { Command, CommanderError } from 'commander';
-import { EXIT, NixferryError } from '../base/errors.ts';
+import { EXIT, NixferryError, systemErrorCode } from '../base/errors.ts';
 import { COMMANDS, type CommandName, isCommandName } from './commands.ts';
 import { createOutput, type Output } from './output.ts';
 import { toNixferryError } from './report-error.ts';
 import type { CommandRun } from './run.ts';
 import { handleSignals } from './signals.ts';
 import { readVersion } from './version.ts';
+
+// Whoever reads our output may stop reading (`nixferry status | head`); the work goes on to its end all the same.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error) => {
+    if (systemErrorCode(error) !== 'EPIPE') throw error;
+  });
+}
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -49,7 +56,8 @@ async function createProgram(args: readonly string[], run: CommandRun): Promise<
     .configureHelp({ sortSubcommands: false })
     .showHelpAfterError('(nixferry --help lists the commands, nixferry COMMAND --help what one of them takes)');
   program.configureOutput({ outputError: (text, write) => write(text) });
-  const asked = args.find((argument) => !argument.startsWith('-'));
+  const [first, second] = args.filter((argument) => !argument.startsWith('-'));
+  const asked = first === 'help' ? second : first;
   for (const [name, entry] of Object.entries(COMMANDS)) {
     const command = program.command(name).description(entry.summary).exitOverride();
     command.helpGroup(entry.side);
