@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import zlib from 'node:zlib';
 import { instantClock } from '../../test/support/instant-clock.ts';
 import { startUnreliableServer } from '../../test/support/unreliable-server.ts';
+import type { Clock } from './clock.ts';
 import { createHttpClient, type HttpClientOptions, HttpError, isBrokenTransfer } from './http-client.ts';
 import { LIMITS } from './limits.ts';
 
@@ -61,7 +62,7 @@ test('getBytes gives up after all attempts, and at once on a verdict', async () 
   assert.equal(server.count(/b/), 1);
 });
 
-test('getBytes waits as long as Retry-After asks, within bounds, and makes others wait too', async () => {
+test('getBytes waits as long as Retry-After asks, within bounds', async () => {
   await using server = await startUnreliableServer({ respond: hello });
   const clock = instantClock();
   await using http = client({ clock, random: () => 0 });
@@ -79,6 +80,34 @@ test('getBytes waits as long as Retry-After asks, within bounds, and makes other
   await http.getBytes(`${server.url}/c`, MAX);
   const last = clock.sleptMs.findLast((sleptMs) => sleptMs > 15_000) ?? 0;
   assert.ok(last > 18_000 && last <= 20_000, String(last));
+});
+
+test('getBytes keeps other requests away from a host that has asked for it by Retry-After', async () => {
+  await using server = await startUnreliableServer({ respond: hello });
+  const sleeps: { durationMs: number; wake: () => void }[] = [];
+  let nowMs = 0;
+  const clock: Clock = {
+    nowMs: () => nowMs,
+    wallClockMs: () => nowMs,
+    sleep: (durationMs) => new Promise((resolve) => sleeps.push({ durationMs, wake: resolve })),
+  };
+  const sleepers = async (count: number): Promise<void> => {
+    while (sleeps.length < count) await new Promise((resolve) => setImmediate(resolve));
+  };
+  await using http = client({ clock, random: () => 0 });
+  server.misbehave({ path: /a/, times: 1, fault: { kind: 'status', status: 429, retryAfter: '7' } });
+  const first = http.getBytes(`${server.url}/a`, MAX);
+  await sleepers(1);
+  const second = http.getBytes(`${server.url}/b`, MAX);
+  await sleepers(2);
+  assert.deepEqual(
+    sleeps.map(({ durationMs }) => durationMs),
+    [7000, 7000],
+  );
+  assert.equal(server.count(/b/), 0);
+  nowMs += 7000;
+  for (const { wake } of sleeps) wake();
+  assert.deepEqual([(await first).status, (await second).status], [200, 200]);
 });
 
 test('getBytes asks again when the connection breaks before or within the body', async () => {

@@ -42,6 +42,7 @@ async function* continueTransfer(
   open: (offset: number) => Promise<Transfer>,
   { retries, clock, signal, url, expectedBytes }: UnbrokenOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const wholeBytes = expectedBytes ?? first.totalBytes;
   let transfer = first;
   let position = first.offset;
   let attempt = 1;
@@ -54,8 +55,8 @@ async function* continueTransfer(
         if (progressBytes >= LIMITS.resumeProgressBytes) attempt = 1;
         yield chunk;
       }
-      if (expectedBytes === undefined || position >= expectedBytes) return;
-      throw new HttpError('broken', url, `the transfer ended after ${position} of ${expectedBytes} bytes`);
+      if (wholeBytes === undefined || position >= wholeBytes) return;
+      throw new HttpError('broken', url, `the transfer ended after ${position} of ${wholeBytes} bytes`);
     } catch (error) {
       if (!isBrokenTransfer(error) || attempt >= retries.attempts) throw error;
     }
