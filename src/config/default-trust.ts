@@ -2,4 +2,3 @@
 
 export const DEFAULT_UPSTREAM = 'https://cache.nixos.org';
 export const DEFAULT_TRUSTED_PUBLIC_KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
-export const DEFAULT_CHANNELS_BASE = 'https://channels.nixos.org';
