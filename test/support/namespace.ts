@@ -41,7 +41,13 @@ export async function openNamespace(options: NamespaceOptions): Promise<Namespac
   if (pid === undefined) throw new Error('the namespace has no process');
 
   const children = new Set<RunningProcess>();
-  const enter = ['--mount', '--net', ...(options.chroot === undefined ? [] : ['--root', '--wd']), '--target', String(pid)];
+  const enter = [
+    '--mount',
+    '--net',
+    ...(options.chroot === undefined ? [] : ['--root', '--wd']),
+    '--target',
+    String(pid),
+  ];
   const wrap = (command: string, commandArgs: readonly string[], runOptions: RunOptions): readonly string[] => {
     // nsenter would look the program up and start in a folder as they are outside.
     const cwd = runOptions.cwd === undefined ? '/' : path.resolve(runOptions.cwd);
