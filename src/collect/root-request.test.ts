@@ -88,6 +88,6 @@ test('parseRootRequests says what is wrong when a root is none', async () => {
   await assert.rejects(parse('default.nix'), badRoot(/Nix expression/));
   await assert.rejects(parse('plain'), badRoot(/folder/));
   await assert.rejects(parse('circle'), badRoot(/circle/));
-  await assert.rejects(parse('channel:../x'), badRoot(/no channel/));
+  await assert.rejects(parse('channel:../x'), badRoot(/not the name of a channel/));
   await assert.rejects(parse('nixpkgs#hello^a b'), badRoot(/no list of outputs/));
 });

@@ -6,6 +6,7 @@ import { lstat, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { NixferryError } from '../base/errors.ts';
 import { type Installable, parseOutputSelection } from '../evaluate/installable.ts';
+import { parseChannel } from '../upstream/channel.ts';
 
 /**
  * One root as it was asked for, sorted by kind, not yet resolved to store paths. `request` means the same wherever it is
@@ -46,9 +47,8 @@ export async function parseRootRequests(texts: readonly string[], context: RootR
 
 async function parseRootRequest(text: string, context: RootRequestContext): Promise<RootRequest> {
   if (text === '-') return { kind: 'list', request: text, source: text };
-  if (text.startsWith('channel:')) {
-    return { kind: 'channel', request: text, channel: channelName(text) };
-  }
+  const channel = parseChannel(text);
+  if (channel !== undefined) return { kind: 'channel', request: text, channel };
   if (/^(https?|file):\/\//.test(text)) return { kind: 'list', request: text, source: text };
   const local = await parseLocalPath(text, context);
   if (local !== undefined) return local;
@@ -64,14 +64,6 @@ async function parseRootRequest(text: string, context: RootRequestContext): Prom
       hint: HINT,
     },
   );
-}
-
-function channelName(text: string): string {
-  const name = text.slice('channel:'.length);
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
-    throw new NixferryError('bad-root', `'${text}' names no channel`, { hint: 'write it as in channel:nixos-26.05' });
-  }
-  return name;
 }
 
 function looksLikeFlake(text: string): boolean {
