@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { EventEmitter, once } from 'node:events';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, readlink } from 'node:fs/promises';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
@@ -9,7 +10,6 @@ import { test } from 'node:test';
 import pino from 'pino';
 import { makeMirror } from './mirror-fixture.test.ts';
 import { type RunningServer, startServer } from './server.ts';
-import { stopOnSignals } from './stop-on-signals.ts';
 
 const LISTEN = '127.0.0.1:0';
 const BIG_BYTES = 32 * 1024 * 1024;
@@ -142,21 +142,6 @@ test('an abort of the signal stops the server', async () => {
   await assert.rejects(ask(server.url), { code: 'ECONNREFUSED' });
 });
 
-test('stopOnSignals stops at the first signal and breaks off at the second', async () => {
-  await using mirror = await makeMirror();
-  const { info } = await mirror.addPath(Buffer.alloc(BIG_BYTES, 'nixferry'), { compression: 'none' });
-  const server = await startServer({ mirrorDirectory: mirror.directory, listen: LISTEN, workers: 1 });
-  const signals = new EventEmitter();
-  const stopped = stopOnSignals(server, signals);
-  const stuck = await ask(`${server.url}/${info.url}`);
-  signals.emit('SIGTERM', 'SIGTERM');
-  await assert.rejects(ask(server.url), { code: 'ECONNREFUSED' });
-  signals.emit('SIGINT', 'SIGINT');
-  assert.equal(await stopped, 'SIGTERM');
-  await assert.rejects(buffer(stuck), { code: 'ECONNRESET' });
-  assert.equal(signals.listenerCount('SIGTERM'), 0);
-});
-
 test('several workers answer on one port, one that dies is replaced, and close stops all', async () => {
   await using mirror = await makeMirror();
   const log: { msg: string; worker?: number }[] = [];
@@ -175,6 +160,28 @@ test('several workers answer on one port, one that dies is replaced, and close s
   await server.close();
   assert.deepEqual(Object.keys(cluster.workers ?? {}), []);
   await assert.rejects(ask(server.url), { code: 'ECONNREFUSED' });
+});
+
+test('workers stop by themselves when the process that started them is killed', async () => {
+  await using mirror = await makeMirror();
+  const script = `import { startServer } from ${JSON.stringify(new URL('./server.ts', import.meta.url).href)};
+    const server = await startServer({ mirrorDirectory: ${JSON.stringify(mirror.directory)}, listen: '${LISTEN}', workers: 2 });
+    console.log(server.url);`;
+  await mirror.write('.nixferry/primary.mjs', script);
+  const program = join(mirror.directory, '.nixferry', 'primary.mjs');
+  const primary = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = (await once(primary.stdout, 'data')) as [Buffer];
+  const url = line.toString().trim();
+  assert.equal((await fetch(`${url}/healthz`, { headers: { connection: 'close' } })).status, 200);
+  primary.kill('SIGKILL');
+  await eventually('nobody listens', () =>
+    ask(url).then(
+      () => false,
+      () => true,
+    ),
+  );
+  // The workers hold the pipe too: it ends with the last of them.
+  if (!primary.stdout.readableEnded) await once(primary.stdout.resume(), 'end');
 });
 
 test('several workers let a running transfer finish when the server is closed', async () => {
