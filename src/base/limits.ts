@@ -19,6 +19,7 @@ export const LIMITS = {
   storageReadBytes: 64 * 1024 * 1024,
   storageBatchFiles: 4096,
   fileSyncsInFlight: 16,
+  filesPerSlice: 256,
   fileSyncsOneByOne: 32,
   fileChunkBytes: 256 * 1024,
   mirrorFormatBytes: 64 * 1024,

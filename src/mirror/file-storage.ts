@@ -1,9 +1,10 @@
-import { constants, createReadStream } from 'node:fs';
+import { constants, createReadStream, readFileSync, type Stats, statSync } from 'node:fs';
 import { copyFile, mkdir, open, opendir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { mapConcurrent } from '../base/concurrency.ts';
-import { explainWriteError, systemErrorCode } from '../base/errors.ts';
+import { explainWriteError, NixferryError, systemErrorCode } from '../base/errors.ts';
 import { makeTempName, readFileIfExists, syncDirectory } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import {
@@ -12,6 +13,7 @@ import {
   checkStorageName,
   type NamedBytes,
   type Storage,
+  type StoredContents,
   type StoredFile,
 } from './storage.ts';
 import { syncFiles } from './sync-files.ts';
@@ -44,8 +46,15 @@ class FileStorage implements Storage {
 
   async stat(name: string): Promise<StoredFile | undefined> {
     const stats = await missingAsUndefined(stat(this.#path(name)));
-    if (stats === undefined || !stats.isFile()) return undefined;
-    return { sizeBytes: stats.size, modifiedMs: stats.mtimeMs };
+    return asStored(stats);
+  }
+
+  readMany(names: readonly string[]): Promise<readonly (StoredContents | undefined)[]> {
+    return inSlices(names, (name) => readNow(this.#path(name)));
+  }
+
+  statMany(names: readonly string[]): Promise<readonly (StoredFile | undefined)[]> {
+    return inSlices(names, (name) => asStored(statSync(this.#path(name), { throwIfNoEntry: false })));
   }
 
   async open(name: string, range?: ByteRange): Promise<{ sizeBytes: number; stream: Readable } | undefined> {
@@ -173,6 +182,39 @@ class FileStorage implements Storage {
   #path(name: string): string {
     return join(this.#directory, checkStorageName(name));
   }
+}
+
+/**
+ * Calls that return at once cost a tenth of those that go through a thread each; other work gets its turn between two slices.
+ */
+async function inSlices<Result>(names: readonly string[], call: (name: string) => Result): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const name of names) {
+    results.push(call(name));
+    if (results.length % LIMITS.filesPerSlice === 0) await setImmediate();
+  }
+  return results;
+}
+
+function readNow(path: string): StoredContents | undefined {
+  const stored = asStored(statSync(path, { throwIfNoEntry: false }));
+  if (stored === undefined) return undefined;
+  if (stored.sizeBytes > LIMITS.storageReadBytes) {
+    throw new NixferryError(
+      'damage',
+      `${path} is longer than ${LIMITS.storageReadBytes} bytes, which no honest one is`,
+    );
+  }
+  try {
+    return { ...stored, bytes: readFileSync(path) };
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function asStored(stats: Stats | undefined): StoredFile | undefined {
+  return stats?.isFile() === true ? { sizeBytes: stats.size, modifiedMs: stats.mtimeMs } : undefined;
 }
 
 /** Cuts the groups into runs of about `size` files, so that neither memory nor the number of unfinished files grows with the work. */

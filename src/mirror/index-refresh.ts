@@ -1,5 +1,4 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { mapConcurrent } from '../base/concurrency.ts';
 import { LIMITS } from '../base/limits.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
@@ -21,22 +20,19 @@ export async function refreshIndex(database: DatabaseSync, storage: Storage, sto
   const known = readKnownFiles(database);
   let pending: HashPart[] = [];
   const readPending = async (): Promise<void> => {
-    const found = await mapConcurrent(pending, LIMITS.narInfoReadsInFlight, async (hashPart) => {
-      const stored = await storage.stat(narInfoName(hashPart));
-      if (stored === undefined) return undefined;
+    const stats = await storage.statMany(pending.map(narInfoName));
+    const changed = pending.filter((hashPart, position) => {
+      const stored = stats[position];
       const before = known.get(hashPart);
-      known.delete(hashPart);
-      if (before?.sizeBytes === stored.sizeBytes && before.modifiedMs === stored.modifiedMs) return undefined;
-      const info = await readIndexable(storage, hashPart, storeDir);
-      if (info !== undefined) return { info, stored };
-      if (before !== undefined) known.set(hashPart, before);
-      return undefined;
+      const same = before?.sizeBytes === stored?.sizeBytes && before?.modifiedMs === stored?.modifiedMs;
+      // What stays known at the end is no longer there, or no longer readable.
+      if (same) known.delete(hashPart);
+      return !same;
     });
     pending = [];
-    putEntries(
-      database,
-      found.filter((entry): entry is IndexEntry => entry !== undefined),
-    );
+    const entries = await readEntries(storage, changed, storeDir);
+    for (const { info } of entries) known.delete(hashPartOf(info.storePath));
+    putEntries(database, entries);
   };
   for await (const name of storage.list('', { shallow: true })) {
     const hashPart = hashPartOfNarInfoName(name);
@@ -49,9 +45,17 @@ export async function refreshIndex(database: DatabaseSync, storage: Storage, sto
   writeChangeToken(database, token);
 }
 
-async function readIndexable(storage: Storage, hashPart: HashPart, storeDir: string): Promise<NarInfo | undefined> {
-  const bytes = await storage.read(narInfoName(hashPart));
-  if (bytes === undefined) return undefined;
+async function readEntries(storage: Storage, hashParts: readonly HashPart[], storeDir: string): Promise<IndexEntry[]> {
+  const contents = await storage.readMany(hashParts.map(narInfoName));
+  return hashParts.flatMap((hashPart, position) => {
+    const stored = contents[position];
+    const info = stored === undefined ? undefined : parseIndexable(stored.bytes, hashPart, storeDir);
+    if (stored === undefined || info === undefined) return [];
+    return [{ info, stored: { sizeBytes: stored.sizeBytes, modifiedMs: stored.modifiedMs } }];
+  });
+}
+
+function parseIndexable(bytes: Buffer, hashPart: HashPart, storeDir: string): NarInfo | undefined {
   try {
     const info = parseNarInfo(bytes, storeDir);
     return hashPartOf(info.storePath) === hashPart ? info : undefined;

@@ -242,15 +242,12 @@ function* renderLevels(
 
 async function addToIndex(mirror: Mirror, written: readonly NarInfo[]): Promise<void> {
   if (written.length === 0) return;
-  const entries = await mapConcurrent(
-    written,
-    LIMITS.narInfoReadsInFlight,
-    async (info): Promise<IndexEntry | undefined> => {
-      const stored = await mirror.storage.stat(narInfoName(hashPartOf(info.storePath)));
-      return stored === undefined ? undefined : { info, stored };
-    },
-  );
-  await mirror.index.add(entries.filter((entry) => entry !== undefined));
+  const stats = await mirror.storage.statMany(written.map(({ storePath }) => narInfoName(hashPartOf(storePath))));
+  const entries = written.flatMap((info, position): IndexEntry[] => {
+    const stored = stats[position];
+    return stored === undefined ? [] : [{ info, stored }];
+  });
+  await mirror.index.add(entries);
 }
 
 /** `info`, with what another narinfo of the same path and contents says beyond it. */

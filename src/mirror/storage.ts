@@ -10,6 +10,10 @@ export interface StoredFile {
   readonly modifiedMs: number;
 }
 
+export interface StoredContents extends StoredFile {
+  readonly bytes: Buffer;
+}
+
 /** First and last byte wanted, both counted from 0 and both included. */
 export interface ByteRange {
   readonly start: number;
@@ -35,6 +39,9 @@ export interface Storage {
   /** The whole contents, or undefined when there is no such file. Throws `damage` when it is larger than any file to be read whole. */
   read(name: string): Promise<Buffer | undefined>;
   stat(name: string): Promise<StoredFile | undefined>;
+  /** As `read` and `stat`, for all narinfos of a large mirror: much faster than one by one, in the order of the names. */
+  readMany(names: readonly string[]): Promise<readonly (StoredContents | undefined)[]>;
+  statMany(names: readonly string[]): Promise<readonly (StoredFile | undefined)[]>;
   /** The contents as a stream; a range beyond the end is cut there. `sizeBytes` is always that of the whole file. */
   open(name: string, range?: ByteRange): Promise<{ sizeBytes: number; stream: Readable } | undefined>;
   /** Puts a file in place: readers see the old one or the whole new one, and when this returns a power cut cannot undo it. */

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { mapConcurrent } from '../base/concurrency.ts';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
@@ -80,17 +79,15 @@ async function readAll(mirror: Mirror): Promise<ReadPath[]> {
     const hashPart = hashPartOfNarInfoName(name);
     if (hashPart !== undefined) hashParts.push(hashPart);
   }
-  const visible = await mapConcurrent(hashParts, LIMITS.narInfoReadsInFlight, async (hashPart) => {
-    const bytes = await mirror.storage.read(narInfoName(hashPart));
-    return bytes === undefined ? undefined : parse(mirror, hashPart, true, bytes);
+  const contents = await mirror.storage.readMany(hashParts.map(narInfoName));
+  const visible = hashParts.flatMap((hashPart, position) => {
+    const stored = contents[position];
+    return stored === undefined ? [] : [parse(mirror, hashPart, true, stored.bytes)];
   });
   const seen = new Set(hashParts);
   const hidden = await readHidden(mirror.layout);
   const others = hidden.filter(({ hashPart }) => !seen.has(hashPart));
-  return [
-    ...visible.filter((path) => path !== undefined),
-    ...others.map(({ hashPart, bytes }) => parse(mirror, hashPart, false, bytes)),
-  ];
+  return [...visible, ...others.map(({ hashPart, bytes }) => parse(mirror, hashPart, false, bytes))];
 }
 
 function parse(mirror: Mirror, hashPart: HashPart, visible: boolean, bytes: Buffer): ReadPath {

@@ -30,6 +30,25 @@ export function testStorageConformance(kind: string, withStorage: WithStorage): 
     }
   });
 
+  check('reads many files in the order of their names, and leaves gaps for what is not there', async (storage) => {
+    const names = Array.from({ length: 600 }, (_, index) => `${index}.narinfo`);
+    await storage.writeInOrder([names.map((name) => ({ name, bytes: name }))]);
+    const asked = ['gone', ...names.toReversed(), 'nar'];
+    const contents = await storage.readMany(asked);
+    assert.deepEqual(
+      contents.map((stored) => stored?.bytes.toString()),
+      [undefined, ...names.toReversed(), undefined],
+    );
+    const stats = await storage.statMany(asked);
+    for (const [index, stored] of stats.entries()) {
+      assert.equal(stored?.modifiedMs, contents[index]?.modifiedMs);
+      assert.equal(stored?.sizeBytes, contents[index]?.sizeBytes);
+    }
+    assert.deepEqual(stats[1], await storage.stat(names.at(-1) ?? ''));
+    await assert.rejects(async () => storage.readMany(['../up']), { code: 'not-a-mirror' });
+    await assert.rejects(async () => storage.statMany(['../up']), { code: 'not-a-mirror' });
+  });
+
   check('gives the range that is asked for, cut at the end of the file', async (storage) => {
     await storage.write('nar/digits', '0123456789');
     const cases = [
@@ -93,17 +112,10 @@ export function testStorageConformance(kind: string, withStorage: WithStorage): 
   });
 
   check('leaves earlier groups in place and nothing of later ones when a group cannot be written', async (storage) => {
-    const groups = [
-      [{ name: 'first', bytes: '1' }],
-      [{ name: '../escape', bytes: '2' }],
-      [{ name: 'third', bytes: '3' }],
-    ];
-    await assert.rejects(storage.writeInOrder(groups), { code: 'not-a-mirror' });
-    assert.equal(await storage.stat('third'), undefined);
-    assert.deepEqual(
-      (await namesOf(storage, '')).filter((name) => name !== 'first'),
-      [],
-    );
+    await storage.write('taken/by', 'a folder');
+    const groups = ['first', 'taken', 'third'].map((name) => [{ name, bytes: name }]);
+    await assert.rejects(storage.writeInOrder(groups));
+    assert.deepEqual(await namesOf(storage, ''), ['first', 'taken/by']);
   });
 
   check('lists by prefix, deep or shallow', async (storage) => {
