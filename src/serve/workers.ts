@@ -1,12 +1,11 @@
 import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { extname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ListenAddress } from './listen-address.ts';
+import { workerProgram } from './worker-program.ts';
 import {
   isWorkerReport,
   WORKER_SETTINGS_VARIABLE,
@@ -85,11 +84,7 @@ class WorkerPool {
   }
 
   #fork(): Worker {
-    cluster.setupPrimary({
-      exec: fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url)),
-      args: [],
-      execArgv: process.execArgv.filter((option) => !option.startsWith('--test')),
-    });
+    cluster.setupPrimary(workerProgram());
     const worker = cluster.fork({ [WORKER_SETTINGS_VARIABLE]: JSON.stringify(this.#settings) });
     this.#running.add(worker);
     worker.once('exit', () => this.#running.delete(worker));

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { pipeline } from 'node:stream';
+import { carriedStart, carriedToolsFolder, type ProgramStart } from '../carried-tools.ts';
 import { NixferryError } from '../errors.ts';
 import { findProgram } from '../find-program.ts';
 import { LIMITS } from '../limits.ts';
@@ -9,9 +10,12 @@ import { GuardedSource } from './guarded-source.ts';
 
 export type ProgramCompression = 'xz' | 'bzip2';
 
-/** The program that decodes this compression, as a full path; undefined when it is not installed. */
-export function findDecompressor(compression: ProgramCompression): string | undefined {
-  return findProgram(compression);
+/** The program that decodes this compression: the one that came with us on the medium, else the system's; undefined without either. */
+export function findDecompressor(compression: ProgramCompression): ProgramStart | undefined {
+  const tools = carriedToolsFolder();
+  if (tools !== undefined) return carriedStart(tools, compression);
+  const file = findProgram(compression);
+  return file === undefined ? undefined : { file, args: [] };
 }
 
 /** The `program-missing` error, with what to type. */
@@ -28,12 +32,12 @@ export function programMissing(compression: ProgramCompression): NixferryError {
  */
 export async function* decompressWithProgram(
   compression: ProgramCompression,
-  program: string,
+  program: ProgramStart,
   source: AsyncIterable<Uint8Array>,
   signal?: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
   signal?.throwIfAborted();
-  const child = spawn(program, PROGRAM_ARGUMENTS[compression], {
+  const child = spawn(program.file, [...program.args, ...PROGRAM_ARGUMENTS[compression]], {
     stdio: ['pipe', 'pipe', 'pipe'],
     // XZ_OPT, BZIP2 and the like would change what the program does.
     env: { LC_ALL: 'C' },
@@ -52,7 +56,7 @@ export async function* decompressWithProgram(
     const end = await ended;
     if (end.error !== undefined) throw end.error;
     if (end.code !== 0 || complaints.text !== '')
-      throw damaged(compression, firstComplaint(complaints.text) ?? `${program} ended with ${end.code}`);
+      throw damaged(compression, firstComplaint(complaints.text) ?? `${compression} ended with ${end.code}`);
   } catch (error) {
     throw input.blame(error, signal, (cause) => cause);
   } finally {
