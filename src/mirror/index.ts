@@ -1,13 +1,10 @@
-import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
-import { pathToFileURL } from 'node:url';
 import { sql } from 'kysely';
-import { NixferryError } from '../base/errors.ts';
 import type { Hash } from '../nix/hash.ts';
 import { type HashPart, type StorePath, storePathFromBaseName } from '../nix/store-path.ts';
+import { copyIndexFile, explainSqliteError, openIndexToRead, openIndexToWrite, removeIndexFile } from './index-file.ts';
 import { refreshIndex } from './index-refresh.ts';
-import { createIndexTables, hasIndexTables, queryBuilder } from './index-schema.ts';
+import { createIndexTables, queryBuilder } from './index-schema.ts';
 import { dropEntries, type IndexEntry, putEntries, readChangeToken, writeChangeToken } from './index-tables.ts';
 import type { Storage } from './storage.ts';
 
@@ -81,7 +78,6 @@ export function openIndex(options: OpenIndexOptions): MirrorIndex {
   return new SqliteIndex(options);
 }
 
-const BUSY_TIMEOUT_MS = 10_000;
 const PATH_COLUMNS = `hash_part, base_name, url, compression, file_hash, file_size_bytes, nar_hash, nar_size_bytes, deriver, content_address`;
 
 class SqliteIndex implements MirrorIndex {
@@ -204,7 +200,7 @@ class SqliteIndex implements MirrorIndex {
     if (!this.#options.writable) throw new Error('an index that was opened to read cannot be rebuilt');
     await this.close();
     // An empty file is filled from the narinfos when it is opened; emptying a damaged one could fail.
-    await removeDatabase(this.#options.file);
+    await removeIndexFile(this.#options.file);
     await this.#tables();
   }
 
@@ -270,11 +266,11 @@ type OpenTables = Awaited<ReturnType<typeof prepareTables>>;
 async function openTables(options: OpenIndexOptions): Promise<OpenTables> {
   const { file, storage, storeDir, writable } = options;
   if (writable) {
-    const database = await openForWriting(file);
+    const database = await openIndexToWrite(file);
     await refreshIndex(database, storage, storeDir);
     return prepareTables(database, false);
   }
-  const onDisk = openForReading(file);
+  const onDisk = openIndexToRead(file);
   if (onDisk !== undefined) {
     const token = await storage.changeToken();
     if (token !== undefined && token === readChangeToken(onDisk)) return prepareTables(onDisk, false);
@@ -282,7 +278,7 @@ async function openTables(options: OpenIndexOptions): Promise<OpenTables> {
   }
   const database = new DatabaseSync(':memory:');
   await createIndexTables(database);
-  if (onDisk !== undefined) copyTables(file, database);
+  if (onDisk !== undefined) copyIndexFile(file, database);
   await refreshIndex(database, storage, storeDir);
   return prepareTables(database, true);
 }
@@ -296,73 +292,4 @@ function prepareTables(database: DatabaseSync, inMemory: boolean) {
     getPath: database.prepare(`SELECT ${PATH_COLUMNS} FROM paths WHERE hash_part = ?`),
     getReferences: database.prepare('SELECT reference FROM refs WHERE hash_part = ? ORDER BY reference'),
   };
-}
-
-async function openForWriting(file: string): Promise<DatabaseSync> {
-  const present = existsSync(file) ? tryOpen(() => new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS })) : undefined;
-  const database = present ?? (await createDatabase(file));
-  // One file, no shared memory: the index must be readable on read-only media, and next to a writer. Pages are spilled only at the
-  // end of a batch, so that readers are kept waiting just for the commit.
-  database.exec(
-    'PRAGMA journal_mode = DELETE; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -131072; PRAGMA cache_spill = OFF',
-  );
-  return database;
-}
-
-async function createDatabase(file: string): Promise<DatabaseSync> {
-  await removeDatabase(file);
-  const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
-  await createIndexTables(database);
-  return database;
-}
-
-async function removeDatabase(file: string): Promise<void> {
-  for (const name of [file, `${file}-journal`, `${file}-wal`, `${file}-shm`]) await rm(name, { force: true });
-}
-
-function openForReading(file: string): DatabaseSync | undefined {
-  if (!existsSync(file)) return undefined;
-  return tryOpen(() => new DatabaseSync(file, { readOnly: true, timeout: BUSY_TIMEOUT_MS }));
-}
-
-/** The database if it is whole and of this version. Whatever is wrong with it, it can be made again from the narinfos. */
-function tryOpen(open: () => DatabaseSync): DatabaseSync | undefined {
-  let database: DatabaseSync | undefined;
-  try {
-    database = open();
-    const check = database.prepare('PRAGMA quick_check(1)').get();
-    if (hasIndexTables(database) && check?.['quick_check'] === 'ok') return database;
-  } catch (error) {
-    if (!isSqliteError(error)) throw error;
-  }
-  if (database?.isOpen === true) database.close();
-  return undefined;
-}
-
-function copyTables(file: string, into: DatabaseSync): void {
-  const url = pathToFileURL(file);
-  url.searchParams.set('mode', 'ro');
-  try {
-    into.prepare('ATTACH ? AS disk').run(url.href);
-    into.exec('INSERT INTO paths SELECT * FROM disk.paths; INSERT INTO refs SELECT * FROM disk.refs; DETACH disk');
-  } catch (error) {
-    // A writer may have thrown the file away in this very moment; then everything is read from the narinfos instead.
-    if (!isSqliteError(error)) throw error;
-    into.exec('DELETE FROM paths; DELETE FROM refs;');
-  }
-}
-
-const SQLITE_FULL = 13;
-
-function explainSqliteError(error: unknown, file: string): unknown {
-  if (!isSqliteError(error) || !('errcode' in error)) return error;
-  if (error.errcode !== SQLITE_FULL) return error;
-  return new NixferryError('no-space', `no space left while writing ${file}`, {
-    hint: 'free some room, then type the same command again',
-    cause: error,
-  });
-}
-
-function isSqliteError(error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR';
 }

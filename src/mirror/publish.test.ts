@@ -9,8 +9,10 @@ import { makeTempDir } from '../../test/support/temp-dir.ts';
 import { narInfoFingerprint } from '../nix/narinfo.ts';
 import { generateSecretKey, publicKeyOf, signNarInfo, trustedSignature } from '../nix/signature.ts';
 import { hashPartOf } from '../nix/store-path.ts';
+import { narInfoName } from './layout.ts';
 import { type Mirror, openMirror } from './mirror.ts';
 import { publish } from './publish.ts';
+import type { NamedBytes } from './storage.ts';
 
 async function withMirror(use: (mirror: Mirror, folder: string) => Promise<void>): Promise<void> {
   await using temp = await makeTempDir('publish');
@@ -174,6 +176,36 @@ test('publish stops before anything is visible when it is aborted', () =>
     await assert.rejects(publish(mirror, candidates, { signal: AbortSignal.abort(reason) }), reason);
     assert.equal(await assertNothingHalfVisible(mirror), 0);
     assert.equal((await publish(mirror, candidates)).published.length, 1);
+  }));
+
+/** The same object, but for one property. */
+function withProperty<Target extends object>(target: Target, name: keyof Target, value: unknown): Target {
+  return new Proxy(target, {
+    get: (original, key) => {
+      const found: unknown = key === name ? value : Reflect.get(original, key, original);
+      return typeof found === 'function' ? found.bind(original) : found;
+    },
+  });
+}
+
+test('publish announces the change to the index, then writes references before what refers to them', () =>
+  withMirror(async (mirror, folder) => {
+    const steps: string[] = [];
+    const storage = withProperty(mirror.storage, 'writeInOrder', async (groups: Iterable<readonly NamedBytes[]>) => {
+      const all = [...groups];
+      steps.push(...all.map((group) => group.map(({ name }) => name).join(' ')));
+      await mirror.storage.writeInOrder(all);
+    });
+    const index = withProperty(mirror.index, 'expectChanges', async () => {
+      steps.push('announced');
+    });
+    const lib = await makeFakePath('lib');
+    const app = await makeFakePath('app', { references: [lib.info.storePath] });
+    const user = await makeFakePath('user', { references: [app.info.storePath] });
+    const candidates = await Promise.all([user, lib, app].map((path) => asCandidate(path, folder)));
+    await publish(withProperty(withProperty(mirror, 'storage', storage), 'index', index), candidates);
+    const names = [lib, app, user].map(({ info }) => narInfoName(hashPartOf(info.storePath)));
+    assert.deepEqual(steps, ['announced', ...names]);
   }));
 
 test('publish leaves nothing half visible and an index that agrees when graphs and batches are random', async () => {
