@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type InventoryRecord, type PathLine, pathLine, type RootLine, type STREAM_FOLDERS } from './inventory.ts';
+import { mapAhead } from './map-ahead.ts';
 import { type PackedMember, packMembers } from './pack-members.ts';
 import { damagedNarInfo, type PackPlan, type PlannedPath, readPackedNarInfo } from './pack-plan.ts';
 import { rootDigest } from './root-digest.ts';
@@ -34,13 +36,23 @@ export async function* inventoryRecords(
   volumeSizeBytes: number,
 ): AsyncGenerator<InventoryRecord> {
   yield* roots;
+  const lines = linesToRead(mirror, packMembers(plan, volumeSizeBytes));
+  yield* mapAhead(lines, LIMITS.narInfoReadsInFlight, (read) => read());
+}
+
+/** What is to be done for each line after those of the roots. */
+function* linesToRead(mirror: Mirror, members: Iterable<PackedMember>): Generator<() => Promise<InventoryRecord>> {
   const narPlaces = new Map<string, Place>();
-  for (const member of packMembers(plan, volumeSizeBytes)) {
+  for (const member of members) {
     if (member.role === 'nar') narPlaces.set(member.name, member.place);
-    else if (member.role === 'folder') yield { type: 'folder', name: member.name as (typeof STREAM_FOLDERS)[number] };
-    else if (member.role === 'file') yield await fileLine(mirror, member);
-    else yield await linePath(mirror, member, narPlaces);
+    else if (member.role === 'folder') yield () => folderLine(member);
+    else if (member.role === 'file') yield () => fileLine(mirror, member);
+    else yield () => linePath(mirror, member, narPlaces);
   }
+}
+
+async function folderLine(member: PackedMember): Promise<InventoryRecord> {
+  return { type: 'folder', name: member.name as (typeof STREAM_FOLDERS)[number] };
 }
 
 async function fileLine(mirror: Mirror, member: PackedMember): Promise<InventoryRecord> {
