@@ -93,7 +93,7 @@ function explainRest<Item extends Referrer>(nodes: ReadonlyMap<HashPart, Node<It
   });
 }
 
-/** The nodes from which a walk along references leads back to themselves: what is left when nodes without references, or without referrers, are taken away again and again, over-counts; so components are computed. */
+/** The nodes that are in a cycle, and not merely before or behind one: the strongly connected components of more than one node. */
 function findCyclic<Item extends Referrer>(rest: readonly Node<Item>[]): ReadonlySet<Node<Item>> {
   const cyclic = new Set<Node<Item>>();
   const states = new Map<Node<Item>, { order: number; low: number; onStack: boolean }>();

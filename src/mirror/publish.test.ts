@@ -208,6 +208,23 @@ test('publish announces the change to the index, then writes references before w
     assert.deepEqual(steps, ['announced', ...names]);
   }));
 
+test('publish runs calls for one mirror one after the other when they are made at once', () =>
+  withMirror(async (mirror, folder) => {
+    const names = Array.from({ length: 6 }, (_, index) => `chain-${index}`);
+    const candidates = await Promise.all(
+      names.map(async (name, index) => {
+        const references = names.slice(0, index).map((before) => fakeStorePath(before));
+        return asCandidate(await makeFakePath(name, { references }), folder);
+      }),
+    );
+    const results = await Promise.all(candidates.map((candidate) => publish(mirror, [candidate])));
+    assert.deepEqual(
+      results.flatMap(({ published }) => published),
+      names.map((name) => fakeStorePath(name)),
+    );
+    assert.equal((await mirror.index.totals()).paths, names.length);
+  }));
+
 test('publish leaves nothing half visible and an index that agrees when graphs and batches are random', async () => {
   const names = ['a', 'b', 'c', 'd', 'e'];
   const batch = fc.array(fc.record({ name: fc.constantFrom(...names), references: fc.subarray([...names, 'gone']) }), {

@@ -11,6 +11,7 @@ import { type Hash, hashAlgorithm, hashDigest, hashFromDigest } from '../nix/has
 import { formatNarInfo, type NarInfo, narInfoFingerprint } from '../nix/narinfo.ts';
 import { signNarInfo } from '../nix/signature.ts';
 import { type HashPart, hashPartOf, type StorePath, storeDirOf } from '../nix/store-path.ts';
+import { Exclusive } from './exclusive.ts';
 import type { IndexEntry } from './index-tables.ts';
 import { narInfoName, narName } from './layout.ts';
 import type { Mirror } from './mirror.ts';
@@ -49,12 +50,23 @@ export interface PublishOptions {
  * Makes paths visible to clients: first the NAR files, then the narinfos, references before referrers, each step durable before the next. Killed
  * or stopped at any point, what is visible is complete, and the same call finishes the rest. A path is refused when a reference of it is neither
  * visible nor published with it, when it is in a cycle of references, or when the mirror holds something else under its name.
- * Every narinfo keeps its signatures and gets the mirror's. Throws `no-space`, and the signal's reason.
+ * Every narinfo keeps its signatures and gets the mirror's. Calls for one mirror run one after the other. Throws `no-space`, and the signal's reason.
  */
-export async function publish(
+export function publish(
   mirror: Mirror,
   candidates: readonly PublishCandidate[],
   options: PublishOptions = {},
+): Promise<PublishResult> {
+  // Of two at once, the one that ends first would call an index level that lacks what the other has written.
+  return oneByOne.run(mirror.directory, () => publishNow(mirror, candidates, options));
+}
+
+const oneByOne = new Exclusive();
+
+async function publishNow(
+  mirror: Mirror,
+  candidates: readonly PublishCandidate[],
+  options: PublishOptions,
 ): Promise<PublishResult> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
