@@ -7,7 +7,6 @@ import { openMirror } from '../mirror/mirror.ts';
 import { parsePublicKey } from '../nix/index.ts';
 import { importShipment } from './import.ts';
 import { importProblem } from './import-problem.ts';
-import { formatManifest } from './manifest.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const EXAMPLE = join(ROOT, 'test/fixtures/shipment-format-1/plant-7-0001');
@@ -19,7 +18,8 @@ test('importShipment reads a shipment of format 1 for good', async () => {
   const result = await importShipment({ mirror, directories: [EXAMPLE], trust: [parsePublicKey(KEY)] });
   assert.equal(importProblem(result), undefined);
   assert.deepEqual(await visiblePaths(mirror), ['greeting-1.0', 'hello-1.0']);
-  assert.deepEqual(formatManifest(result.manifest), await readFile(join(EXAMPLE, 'manifest.json')));
+  const written: unknown = JSON.parse(await readFile(join(EXAMPLE, 'manifest.json'), 'utf8'));
+  assert.partialDeepStrictEqual(result.manifest, written);
 });
 
 test('docs/format.md shows the example as it is', async () => {
