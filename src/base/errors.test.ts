@@ -5,7 +5,7 @@ import { ERROR_TABLE, explainWriteError, NixferryError } from './errors.ts';
 
 test('docs/reference/errors.md lists exactly the codes of ERROR_TABLE, each with its exit code and summary', async () => {
   const page = await readFile(new URL('../../docs/reference/errors.md', import.meta.url), 'utf8');
-  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| (\d+) \| (.+?) \| .+ \|$/gm)].map((row) => row.slice(1, 4));
+  const rows = [...page.matchAll(/^\| `([a-z-]+)` +\| (\d+) +\| (.+?) +\| .+ \|$/gm)].map((row) => row.slice(1, 4));
   const table = Object.entries(ERROR_TABLE).map(([code, kind]) => [code, String(kind.exitCode), kind.summary]);
   assert.deepEqual(rows, table);
 });

@@ -38,6 +38,10 @@ export const ERROR_TABLE = {
   },
   'nix-failed': { exitCode: EXIT.usage, summary: 'The installed Nix refused to evaluate or describe the root.' },
   'program-missing': { exitCode: EXIT.usage, summary: 'A program that this data needs (xz, bzip2) is not installed.' },
+  'tools-missing': {
+    exitCode: EXIT.usage,
+    summary: 'The Nixferry that is to travel on the medium is not there.',
+  },
   'not-a-mirror': {
     exitCode: EXIT.usage,
     summary: 'The directory is not a mirror, or is one that must not be used as such.',

@@ -36,8 +36,12 @@ export const LIMITS = {
   manifestSignatureBytes: 64 * 1024,
   shipmentRoots: 4096,
   shipmentVolumes: 8192,
+  shipmentToolFiles: 100,
+  toolsListBytes: 64 * 1024,
   /** Held by NARs on their way from a medium into the mirror, beside what decodes them. */
   importMemoryBytes: 32 * 1024 * 1024,
+  importWavePaths: 2048,
+  importWaveBytes: 1024 * 1024 * 1024,
   shippedSignatures: 64,
   shippedFileBytes: 64 * 1024 * 1024,
   /** A path has some thousand references at most; 100,000 fit. */

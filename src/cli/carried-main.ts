@@ -3,7 +3,7 @@
 
 import cluster from 'node:cluster';
 import { rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { carriedToolsFolder } from '../base/carried-tools.ts';
 
 /** Set by the launcher when the medium may not start programs and it has made a copy for this one run. */
@@ -29,6 +29,6 @@ function removeCopyAtExit(folder: string): void {
   const copy = process.env[COPY_VARIABLE];
   delete process.env[COPY_VARIABLE];
   // A variable of the environment must not make us delete anything but ourselves.
-  if (copy !== folder || !basename(folder).startsWith('nixferry-run-')) return;
+  if (copy === undefined || resolve(copy) !== folder || !basename(folder).startsWith('nixferry-run-')) return;
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 }

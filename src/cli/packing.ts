@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
@@ -5,9 +6,11 @@ import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { formatPublicKey } from '../nix/index.ts';
 import { packShipment } from '../shipment/pack.ts';
+import { readTools, type Tools } from '../shipment/tools.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
 import { formatBytes, formatCount } from './format.ts';
 import type { CommandRun } from './run.ts';
+import { toolsFolder } from './tools-folder.ts';
 import { readVersion } from './version.ts';
 
 // What pack and export share: where the shipment goes, and what is said when it is written.
@@ -16,19 +19,27 @@ export interface PackOptions extends CommonOptions {
   readonly to: string;
   readonly site?: string;
   readonly volumeSize?: number;
+  readonly tools: boolean;
 }
 
 export function addPackOptions(command: Command): Command {
   return command
     .requiredOption('--to <dir>', 'the medium: a folder of its own for the shipment is made in it')
     .option('--site <name>', 'the site that the shipment is for (default: site of nixferry.toml)')
-    .option('--volume-size <size>', 'the most that one file of the shipment takes (default: 512MiB)', sizeInBytes);
+    .option('--volume-size <size>', 'the most that one file of the shipment takes (default: 512MiB)', sizeInBytes)
+    .option('--no-tools', 'leave out Nixferry itself (140 MB), which the other side needs if it has none as new');
 }
 
-/** The site named by flag or nixferry.toml. Asked for before any work is done. */
-export function siteOf(options: PackOptions, config: Config): string {
+/** What a shipment needs beside the mirror: the other side's name, and the Nixferry to carry along. */
+export interface Packing {
+  readonly site: string;
+  readonly tools: Tools | undefined;
+}
+
+/** Asked for before any work is done. Throws `usage` without a site, and `tools-missing`. */
+export async function readPacking(options: PackOptions, config: Config): Promise<Packing> {
   const site = options.site ?? config.site;
-  if (site !== undefined) return site;
+  if (site !== undefined) return { site, tools: options.tools ? await readTools(toolsFolder()) : undefined };
   throw new NixferryError('usage', 'no site is named', {
     hint: 'give the other side a name that stays, such as --site plant-7; its shipments are numbered by it',
   });
@@ -39,7 +50,7 @@ export async function packAndReport(
   mirror: Mirror,
   roots: readonly RootRecord[],
   options: PackOptions,
-  site: string,
+  { site, tools }: Packing,
   { output, signal }: CommandRun,
 ): Promise<void> {
   const result = await packShipment({
@@ -48,6 +59,7 @@ export async function packAndReport(
     to: options.to,
     site,
     volumeSizeBytes: options.volumeSize,
+    tools,
     generator: `nixferry ${readVersion()}`,
     created: new Date(),
     onProgress: output.onProgress,
@@ -61,7 +73,7 @@ export async function packAndReport(
       `complete: shipment ${sequence} for ${site}: ${formatCount(totals.pathCount, 'path')} in ${formatCount(volumes.length, 'volume')}, ${formatBytes(totals.volumesSizeBytes)}, written and read back`,
       `  ${result.folder}`,
       'next, on the isolated side:',
-      `  nixferry import DIR --trust ${key}`,
+      `  ${tools === undefined ? 'nixferry' : `sh DIR/${basename(result.folder)}/tools/nixferry`} import DIR --trust ${key}`,
       'The key is what makes the other side believe the medium: take it over by another way, once.',
     ].join('\n'),
   );

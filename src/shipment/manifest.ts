@@ -1,9 +1,11 @@
+import { dirname, join } from 'node:path';
 import canonicalize from 'canonicalize';
 import { z } from 'zod';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { parseBoundedJson } from './bounded-json.ts';
-import { FORMAT, isSequence, isSiteName, VOLUME_BYTES_MAX } from './format.ts';
+import { FORMAT, isSequence, isSiteName, TOOLS_FOLDER, VOLUME_BYTES_MAX } from './format.ts';
+import { TOOL_NAME, TOOLS_LAUNCHER } from './tools.ts';
 
 /** What is signed of a shipment; every other file is bound to it by a hash. Fields and units: docs/format.md. */
 export type Manifest = z.infer<typeof ManifestSchema>;
@@ -28,13 +30,16 @@ export function parseManifest(bytes: Uint8Array, where: string): Manifest {
   const json = parseBoundedJson(bytes, MAX_DEPTH, where);
   const version = VersionSchema.safeParse(json);
   if (!version.success) throw new NixferryError('damage', `${where} is not a manifest: ${firstProblem(version.error)}`);
-  const { format, minReader } = version.data;
+  const { format, minReader, tools } = version.data;
   if (minReader > FORMAT) {
     throw new NixferryError(
       'newer-format',
       `${where}: shipment format ${format} needs a newer Nixferry (this one reads ${FORMAT})`,
       {
-        hint: `bring a Nixferry that reads shipment format ${minReader}, then type the same command again`,
+        hint:
+          tools.length > 0
+            ? `the shipment brings one along: sh ${join(dirname(where), TOOLS_FOLDER, TOOLS_LAUNCHER)} import ${dirname(where)}`
+            : `bring a Nixferry that reads shipment format ${minReader}, then type the same command again`,
       },
     );
   }
@@ -63,7 +68,12 @@ const keyName = z
   .max(200)
   .regex(/^[^\s:\p{Cc}]+$/u);
 
-const VersionSchema = z.object({ format: z.int().min(1), minReader: z.int().min(1) });
+/** What every format has in common. */
+const VersionSchema = z.object({
+  format: z.int().min(1),
+  minReader: z.int().min(1),
+  tools: z.array(z.unknown()).default([]),
+});
 
 const RootSchema = z.object({
   name: z.string().max(1000),
@@ -78,6 +88,12 @@ const RootSchema = z.object({
 const VolumeSchema = z.object({
   name: z.string().regex(/^[0-9]{4,9}-[0-9]{3,6}\.tar$/),
   sizeBytes: z.int().min(1).max(VOLUME_BYTES_MAX),
+  sha256: hexDigest,
+});
+
+const ToolSchema = z.object({
+  name: z.string().regex(TOOL_NAME),
+  sizeBytes: count,
   sha256: hexDigest,
 });
 
@@ -109,4 +125,6 @@ const ManifestSchema = z.object({
     lineCount: z.int().min(1),
   }),
   volumes: z.array(VolumeSchema).min(1).max(LIMITS.shipmentVolumes),
+  /** The files in tools/; none where the sender left them out, or was older than they are. */
+  tools: z.array(ToolSchema).max(LIMITS.shipmentToolFiles).default([]),
 });

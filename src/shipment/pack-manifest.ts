@@ -5,6 +5,7 @@ import type { RootLine } from './inventory.ts';
 import type { InventorySummary } from './inventory-file.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
 import type { PackPlan } from './pack-plan.ts';
+import type { ToolFile } from './tools.ts';
 
 export interface ManifestParts {
   readonly mirror: Mirror;
@@ -17,6 +18,7 @@ export interface ManifestParts {
   readonly generator: string;
   readonly inventory: InventorySummary;
   readonly volumes: readonly ManifestVolume[];
+  readonly tools?: readonly ToolFile[];
 }
 
 /** Puts together what is signed of a shipment. */
@@ -47,5 +49,6 @@ export function makeManifest(parts: ManifestParts): Manifest {
     },
     inventory: { name: INVENTORY_FILE, ...parts.inventory },
     volumes: [...volumes],
+    tools: [...(parts.tools ?? [])],
   };
 }

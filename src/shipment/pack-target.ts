@@ -14,6 +14,7 @@ import {
   READ_ME_FILE,
   SIGNATURE_FILE,
   shipmentName,
+  TOOLS_FOLDER,
   UNFINISHED_FILE,
   VOLUMES_FOLDER,
 } from './format.ts';
@@ -99,7 +100,7 @@ async function readJournal(folder: string): Promise<PackJournal | undefined> {
 
 /** Removes what a killed attempt left half done. Throws `target-occupied` when there is anything that it did not write. */
 async function clearLeftovers(folder: string, sequence: number, finishedVolumes: ReadonlySet<string>): Promise<void> {
-  const own = new Set([SIGNATURE_FILE, INVENTORY_FILE, CHECKSUMS_FILE, READ_ME_FILE]);
+  const own = new Set([SIGNATURE_FILE, INVENTORY_FILE, CHECKSUMS_FILE, READ_ME_FILE, TOOLS_FOLDER]);
   const leftovers: string[] = [];
   for (const name of await readdir(folder)) {
     if (own.has(name) || name.startsWith(TEMP_NAME_PREFIX)) leftovers.push(join(folder, name));
@@ -112,7 +113,7 @@ async function clearLeftovers(folder: string, sequence: number, finishedVolumes:
     if (!isVolume.test(name)) throw occupied(volumes, name);
     if (!finishedVolumes.has(name)) leftovers.push(join(volumes, name));
   }
-  for (const file of leftovers) await rm(file);
+  for (const file of leftovers) await rm(file, { recursive: true });
 }
 
 async function refuseOccupied(folder: string): Promise<void> {

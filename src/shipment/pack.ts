@@ -15,6 +15,7 @@ import {
   MANIFEST_FILE,
   READ_ME_FILE,
   SIGNATURE_FILE,
+  TOOLS_FOLDER,
   UNFINISHED_FILE,
   VOLUME_BYTES_DEFAULT,
   VOLUMES_FOLDER,
@@ -34,6 +35,7 @@ import { openPackTarget, type PackJournal, type PackTarget, writeJournal } from 
 import { checkReadBack } from './read-back.ts';
 import { formatReadMe } from './read-me.ts';
 import { keepSent } from './sent.ts';
+import { type Tools, writeTools } from './tools.ts';
 import { VolumeWriter } from './volume-writer.ts';
 
 export interface PackOptions {
@@ -45,6 +47,8 @@ export interface PackOptions {
   readonly site: string;
   /** Default 512 MiB. */
   readonly volumeSizeBytes?: number | undefined;
+  /** Nixferry itself, to be carried along; none where the other side has it. */
+  readonly tools?: Tools | undefined;
   /** Program and version, for people. */
   readonly generator: string;
   /** For people: nothing is decided by it. */
@@ -87,7 +91,9 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
     signal,
   );
   const written = await writeVolumes(work, inventory, sizes);
-  const manifest = makeManifest({ ...work, ...target, inventory, volumes: written.volumes });
+  if (options.tools !== undefined) await writeTools(options.tools, join(target.folder, TOOLS_FOLDER), signal);
+  const tools = options.tools?.files ?? [];
+  const manifest = makeManifest({ ...work, ...target, inventory, volumes: written.volumes, tools });
   const manifestSha256 = await seal(work, manifest);
   return { folder: target.folder, manifest, manifestSha256, reusedVolumes: written.reused };
 }
@@ -104,10 +110,12 @@ interface PackWork extends PackOptions {
 const SPARE_BYTES = 4 * 1024 * 1024;
 const INVENTORY_BYTES_PER_PATH = 1024;
 
-async function checkSpace({ target, plan }: PackWork, sizes: readonly number[]): Promise<void> {
+async function checkSpace({ target, plan, tools }: PackWork, sizes: readonly number[]): Promise<void> {
   const writtenBytes = target.journal.volumes.reduce((total, volume) => total + volume.sizeBytes, 0);
   const volumesBytes = sizes.reduce((total, sizeBytes) => total + sizeBytes, 0);
-  const neededBytes = volumesBytes - writtenBytes + plan.paths.length * INVENTORY_BYTES_PER_PATH + SPARE_BYTES;
+  const toolsBytes = (tools?.files ?? []).reduce((total, file) => total + file.sizeBytes, 0);
+  const neededBytes =
+    volumesBytes - writtenBytes + plan.paths.length * INVENTORY_BYTES_PER_PATH + toolsBytes + SPARE_BYTES;
   const available = await freeBytes(target.folder);
   if (neededBytes <= available) return;
   throw new NixferryError(
@@ -189,6 +197,7 @@ async function seal({ mirror, target, signal }: PackWork, manifest: Manifest): P
     { name: MANIFEST_FILE, sha256: manifestSha256 },
     { name: SIGNATURE_FILE, sha256: sha256Hex(signature) },
     ...manifest.volumes.map(({ name, sha256 }) => ({ name: `${VOLUMES_FOLDER}/${name}`, sha256 })),
+    ...manifest.tools.map(({ name, sha256 }) => ({ name: `${TOOLS_FOLDER}/${name}`, sha256 })),
   ];
   await checkReadBack(join(folder, INVENTORY_FILE), manifest.inventory, signal);
   await writeChecked(folder, READ_ME_FILE, readMe, signal);

@@ -8,7 +8,7 @@ export function formatReadMe(manifest: Manifest): string {
     title(manifest),
     whatItIs(manifest),
     whatIsInside(manifest),
-    howToImport(manifest),
+    manifest.tools.length > 0 ? howToImportWithTools(manifest) : howToImport(manifest),
     howToCheck(manifest),
     howToUnpack(manifest),
     "The format is described in docs/format.md of Nixferry: a reader of one's own can be written from it.\n",
@@ -51,11 +51,43 @@ Type, with the path where this medium is mounted:
 
   nixferry import /path/to/${folder}
 
-Nothing is written to the medium; it may be write-protected. The first time, the command shows ten
+${ABOUT_IMPORT}`;
+}
+
+function howToImportWithTools(manifest: Manifest): string {
+  const folder = shipmentName(manifest.site, manifest.sequence);
+  return `On the isolated side
+--------------------
+Nothing needs to be installed: Nixferry is on this medium, for Linux on ${machines(manifest)}.
+Type, with the path where this medium is mounted:
+
+  sh /path/to/${folder}/tools/nixferry import /path/to/${folder}
+
+${ABOUT_IMPORT}
+To keep Nixferry, for serving and for the next shipment, copy it and type its full path from then on:
+
+  cp -r /path/to/${folder}/tools /opt/nixferry
+  sh /opt/nixferry/nixferry serve --listen :8080
+
+The hash of each file in tools/ is in manifest.json, which the sender has signed.
+`;
+}
+
+const ABOUT_IMPORT = `Nothing is written to the medium; it may be write-protected. The first time, the command shows ten
 words that stand for the sender's key. Ask the sender for them, over the telephone or on paper; they
 do not stand in this file, because whoever could change the medium could change this file, too.
 `;
+
+function machines({ tools }: Manifest): string {
+  const names = [...MACHINES].filter(([folder]) => tools.some(({ name }) => name.startsWith(`${folder}/`)));
+  return names.map(([, name]) => name).join(' and ');
 }
+
+/** The folders in tools/, and what the kind of machine is called. */
+const MACHINES: ReadonlyMap<string, string> = new Map([
+  ['x64', 'x86_64'],
+  ['arm64', 'aarch64'],
+]);
 
 function howToCheck({ volumes }: Manifest): string {
   const all = volumes.length === 1 ? 'The volume is' : `All ${volumes.length} volumes are`;

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { collectRoots, endCollect } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
-import { addPackOptions, type PackOptions, packAndReport, siteOf } from '../packing.ts';
+import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
 
 type ExportOptions = CollectOptions & PackOptions;
@@ -17,12 +17,12 @@ export function define(command: Command, run: CommandRun): void {
 /** The one button: collect, and pack what was asked for if nothing of it is missing. */
 async function exportRoots(texts: readonly string[], options: ExportOptions, run: CommandRun): Promise<void> {
   const { config } = await readCommonOptions(options);
-  const site = siteOf(options, config);
+  const packing = await readPacking(options, config);
   await using collected = await collectRoots(texts, options, run);
   if (collected.report.problems.length > 0) {
     endCollect(collected, run);
     run.output.warn('nothing was packed');
     return;
   }
-  await packAndReport(collected.mirror, collected.report.roots, options, site, run);
+  await packAndReport(collected.mirror, collected.report.roots, options, packing, run);
 }

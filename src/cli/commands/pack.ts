@@ -3,7 +3,7 @@ import { NixferryError } from '../../base/errors.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
-import { addPackOptions, type PackOptions, packAndReport, siteOf } from '../packing.ts';
+import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
 
 export function define(command: Command, run: CommandRun): void {
@@ -15,11 +15,11 @@ export function define(command: Command, run: CommandRun): void {
 
 async function pack(queries: readonly string[], options: PackOptions, run: CommandRun): Promise<void> {
   const { config, mirrorDirectory } = await readCommonOptions(options);
-  const site = siteOf(options, config);
+  const packing = await readPacking(options, config);
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry pack' });
   for (const warning of mirror.warnings) run.output.warn(warning);
   const roots = queries.length === 0 ? await readRoots(mirror) : await rootsNamed(mirror, queries);
-  await packAndReport(mirror, roots, options, site, run);
+  await packAndReport(mirror, roots, options, packing, run);
 }
 
 async function rootsNamed(mirror: Mirror, queries: readonly string[]): Promise<RootRecord[]> {

@@ -1,0 +1,67 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { inject } from 'postject';
+import { RENAMED } from './libraries.ts';
+
+export interface ExecutableParts {
+  /** The Node binary that becomes the program; it must run here, for it compiles the code in advance. */
+  readonly node: string;
+  /** The source text of the CommonJS main. */
+  readonly main: string;
+  readonly output: string;
+  /** The repository, for package.json. */
+  readonly root: string;
+}
+
+/** Makes a single executable application (https://nodejs.org/api/single-executable-applications.html). */
+export async function makeExecutable({ node, main, output, root }: ExecutableParts): Promise<void> {
+  const work = await mkdtemp(path.join(tmpdir(), 'nixferry-sea-'));
+  try {
+    const inWork = (name: string): string => path.join(work, name);
+    const configuration = {
+      main: inWork('nixferry.cjs'),
+      output: inWork('blob'),
+      disableExperimentalSEAWarning: true,
+      useCodeCache: true,
+      // What the isolated machine has in NODE_OPTIONS was meant for another program.
+      execArgvExtension: 'none',
+      assets: { 'package.json': path.join(root, 'package.json') },
+    };
+    await writeFile(configuration.main, main);
+    await writeFile(inWork('sea.json'), JSON.stringify(configuration));
+    await promisify(execFile)(node, ['--experimental-sea-config', inWork('sea.json')]);
+    await writeFile(output, renameLibraries(await readFile(node)), { mode: 0o755 });
+    await injectQuietly(output, await readFile(configuration.output));
+  } finally {
+    await rm(work, { recursive: true });
+  }
+}
+
+const SENTINEL_FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
+
+/** Puts names of the same length in the place of those that not every medium can hold. */
+function renameLibraries(elf: Buffer): Buffer {
+  for (const [name, carriedName] of RENAMED) {
+    const wanted = Buffer.from(`${name}\0`);
+    const at = elf.indexOf(wanted);
+    if (at === -1 || elf.includes(wanted, at + 1) || carriedName.length !== name.length) {
+      throw new Error(`the Node binary does not name ${name} exactly once`);
+    }
+    elf.write(carriedName, at, 'latin1');
+  }
+  return elf;
+}
+
+/** postject complains about every section of Node that is not named in the way it expects; that is no problem. */
+async function injectQuietly(file: string, blob: Buffer): Promise<void> {
+  const { error, warn, log } = console;
+  try {
+    Object.assign(console, { error: () => {}, warn: () => {}, log: () => {} });
+    await inject(file, 'NODE_SEA_BLOB', blob, { sentinelFuse: SENTINEL_FUSE });
+  } finally {
+    Object.assign(console, { error, warn, log });
+  }
+}
