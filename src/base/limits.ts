@@ -30,7 +30,6 @@ export const LIMITS = {
   receiveMemoryBytes: 96 * 1024 * 1024,
   decodeMemoryBytes: 160 * 1024 * 1024,
   partialFlushMs: 2000,
-  intakeAttempts: 5,
   // Shipments
   manifestBytes: 1024 * 1024,
   manifestSignatureBytes: 64 * 1024,

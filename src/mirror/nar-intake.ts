@@ -27,15 +27,13 @@ import { PartialFile } from './partial-file.ts';
 export interface NarIntake {
   readonly mirror: MirrorPlace;
   readonly expected: ExpectedNar;
-  /** Where the bytes come from; see `readNarSource` for when it is called again. */
+  /** Where the bytes come from: one transfer, which goes on by itself when it breaks; called again only to begin anew. */
   readonly open: OpenNar;
   /** False for a source that can be opened only once and from its beginning. Default true. */
   readonly reopens?: boolean;
   /** What the NAR is of, for error messages; the store path as a rule. */
   readonly what?: string;
   readonly signal?: AbortSignal | undefined;
-  /** The first pause before a broken transfer is continued; it doubles with each failure. Default `LIMITS.retryBaseMs`. */
-  readonly retryBaseMs?: number;
   /** Bytes that came from the source, as they come. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
@@ -75,12 +73,12 @@ const sameFile = new Exclusive();
 // Held from the first byte of a transfer to its last; what decodes has a budget of its own, so neither waits for the other for ever.
 const receiveBudget = new ByteBudget(LIMITS.receiveMemoryBytes);
 
-/** The source began again from the first byte, while what came before has been hashed already. */
+/** The source cannot skip to where an earlier process stopped, while what came before has been hashed already. */
 class SourceRestarted extends Error {}
 
 async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
   let resume = intake.reopens ?? true;
-  for (let attempts = 1; ; attempts++) {
+  for (;;) {
     const start = resume ? await usablePartialBytes(intake, file) : 0;
     try {
       return fitsMemory(intake.expected)
@@ -88,10 +86,7 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
         : await takeInStream(intake, file, start);
     } catch (error) {
       resume = false;
-      if (error instanceof SourceRestarted) {
-        if (attempts < LIMITS.intakeAttempts) continue;
-        throw brokenTransfer(intake);
-      }
+      if (error instanceof SourceRestarted) continue;
       if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
       await rm(file, { force: true });
       // What was here before may be to blame (a power cut, a changed upstream): begin anew, once.
@@ -167,9 +162,9 @@ async function streamIn(intake: NarIntake, file: string, start: number): Promise
 }
 
 async function* pieces(intake: NarIntake, start: number): ReturnType<typeof readNarSource> {
-  const { expected, open, reopens = true, signal, onBytes, retryBaseMs = LIMITS.retryBaseMs } = intake;
+  const { expected, open, signal, onBytes } = intake;
   const limit = maxFileBytes(expected);
-  const source = readNarSource({ open, start, sizeBytes: expected.fileSizeBytes, reopens, retryBaseMs, signal });
+  const source = readNarSource({ open, start, sizeBytes: expected.fileSizeBytes, signal });
   for await (const piece of source) {
     if (piece.position + piece.bytes.length > limit) {
       throw new NixferryError('damage', `the file has more than the ${limit} bytes that it can have`);
@@ -209,17 +204,6 @@ function checked(hashed: HashedNar, expected: ExpectedNar): HashedNar {
 function named(intake: NarIntake, error: NixferryError): NixferryError {
   const what = intake.what ?? `the NAR ${intake.expected.narHash}`;
   return new NixferryError('damage', `${what}: ${error.message}`, { hint: error.hint, cause: error });
-}
-
-function brokenTransfer(intake: NarIntake): NixferryError {
-  const what = intake.what ?? `the NAR ${intake.expected.narHash}`;
-  return new NixferryError(
-    'upstream-incomplete',
-    `${what}: the transfer breaks off again and again, and cannot be continued`,
-    {
-      hint: 'try another upstream, or the same command later',
-    },
-  );
 }
 
 function isDamage(error: unknown): boolean {
