@@ -37,7 +37,7 @@ function decode(
     case 'gzip':
     case 'br':
     case 'zstd':
-      return decompressWithZlib(compression, source, signal);
+      return decompressWithZlib(compression, source, maxBytes, signal);
     case 'xz':
       return decompressXz(source, maxBytes, signal);
     case 'bzip2':

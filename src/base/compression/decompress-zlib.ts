@@ -7,15 +7,21 @@ import { splitZstdFrames } from './zstd-frames.ts';
 
 type ZlibCompression = 'gzip' | 'br' | 'zstd';
 
-/** Decodes with Node's own zlib; the work is done on libuv's threads, the output waits for the reader. */
+const CHUNK_BYTES_MIN = 1024;
+
+/**
+ * Decodes with Node's own zlib; the work is done on libuv's threads, the output waits for the reader. `expectedBytes`, about the most that will
+ * come out, keeps the memory for the output of small files small: there are many of them.
+ */
 export async function* decompressWithZlib(
   compression: ZlibCompression,
   source: AsyncIterable<Uint8Array>,
+  expectedBytes: number,
   signal?: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
   signal?.throwIfAborted();
   const input = new GuardedSource(compression === 'zstd' ? splitZstdFrames(source) : source);
-  const engine = createEngine(compression);
+  const engine = createEngine(compression, expectedBytes);
   if (signal !== undefined) addAbortSignal(signal, engine);
   // Failures of either end reach the loop below through the engine; the callback has nothing to add.
   pipeline(input.readable, engine, () => {});
@@ -33,8 +39,8 @@ export async function* decompressWithZlib(
   }
 }
 
-function createEngine(compression: ZlibCompression) {
-  const chunkSize = LIMITS.decompressedChunkBytes;
+function createEngine(compression: ZlibCompression, expectedBytes: number) {
+  const chunkSize = Math.min(LIMITS.decompressedChunkBytes, Math.max(CHUNK_BYTES_MIN, expectedBytes));
   switch (compression) {
     case 'gzip':
       return createGunzip({ chunkSize });
