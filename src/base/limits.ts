@@ -46,6 +46,12 @@ export const LIMITS = {
   /** A path has some thousand references at most; 100,000 fit. */
   inventoryLineBytes: 8 * 1024 * 1024,
   inventoryBytes: 8 * 1024 * 1024 * 1024,
+  // What show says of a shipment
+  /** Addresses, licences and sources that are taken from one derivation. */
+  describedTexts: 32,
+  describedTextCharacters: 2000,
+  /** Remembered at once; one more costs reading it again. */
+  describedDerivations: 20_000,
   // HTTP as a client
   narInfoRequestsInFlight: 256,
   narDownloadsInFlight: 24,

@@ -41,6 +41,7 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
           fatal ??= { error };
         });
         wave.paths.push({ position, path: line.line.path, staged });
+        wave.narBytes += line.nar.member.sizeBytes;
       } else if (line.type === 'file') {
         const file = await stageFile(work, line, failures);
         if (file !== undefined) wave.files.push(file);
@@ -48,7 +49,7 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
       } else if (line.type === 'folder') {
         await tryMember(work, line.at, failures);
       }
-      if (wave.paths.length < LIMITS.pathsPerPublishWave && wave.fileBytes < LIMITS.shippedFileBytes) continue;
+      if (!isFull(wave)) continue;
       const full = wave;
       wave = newWave();
       await publishing;
@@ -125,11 +126,23 @@ async function checkEnd({ reader }: StreamImport, failures: ImportFailure[]): Pr
 interface Wave {
   readonly paths: { position: number; path: string; staged: Promise<PublishCandidate | undefined> }[];
   readonly files: StagedFile[];
+  /** On disk, in the mirror's partial folder. */
+  narBytes: number;
+  /** In memory. */
   fileBytes: number;
 }
 
 function newWave(): Wave {
-  return { paths: [], files: [], fileBytes: 0 };
+  return { paths: [], files: [], narBytes: 0, fileBytes: 0 };
+}
+
+// Large waves spare the index and the disk; bounded ones spare whoever goes on after a kill most of the hashing.
+function isFull(wave: Wave): boolean {
+  return (
+    wave.paths.length >= LIMITS.importWavePaths ||
+    wave.narBytes >= LIMITS.importWaveBytes ||
+    wave.fileBytes >= LIMITS.importMemoryBytes
+  );
 }
 
 async function publishWave(work: StreamImport, wave: Wave, failures: ImportFailure[]): Promise<void> {
