@@ -3,6 +3,7 @@
 // may be laid beside it (dist/tools/arm64); the list of files then covers both. docs/format.md describes the result.
 
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -15,6 +16,7 @@ const root = path.join(import.meta.dirname, '..');
 const dist = path.join(root, 'dist');
 const tools = path.join(dist, 'tools');
 const machine = process.arch;
+const LAUNCHER = path.join(import.meta.dirname, 'build-tools/launcher.sh');
 const PROGRAMS = ['xz', 'bzip2'] as const;
 const EXIT_USAGE = 2;
 
@@ -28,30 +30,46 @@ if (process.platform !== 'linux' || LOADER === undefined) {
 }
 
 async function build(): Promise<void> {
+  const require = createRequire(import.meta.url);
+  const node = path.join(path.dirname(require.resolve(`node-linux-${machine}/package.json`)), 'bin/node');
+  const addon = createRequire(require.resolve('@napi-rs/lzma')).resolve(`@napi-rs/lzma-linux-${machine}-gnu`);
+  const needed: readonly Needed[] = [...(await findLibraries(node, PROGRAMS)), { name: 'lzma.node', file: addon }];
+  const main = await bundle(root);
+  const licences = await gatherLicences(root, node, needed);
+
+  // Copying and injecting take most of the time; `npm test` asks for the tools again and again.
+  const stamp = await stampOf([node, LAUNCHER, ...needed.map(({ file }) => file)], [main, licences]);
+  const stampFile = path.join(root, `node_modules/.cache/nixferry-tools-${machine}`);
+  if (stamp === (await readFile(stampFile, 'utf8').catch(() => '')) && existsSync(path.join(tools, 'SHA256SUMS')))
+    return;
+  await rm(stampFile, { force: true });
+
   const folder = path.join(dist, `tools-${machine}.new`);
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
-  const addon = createRequire(createRequire(import.meta.url).resolve('@napi-rs/lzma')).resolve(
-    `@napi-rs/lzma-linux-${machine}-gnu`,
-  );
-  const node = path.join(
-    path.dirname(createRequire(import.meta.url).resolve(`node-linux-${machine}/package.json`)),
-    'bin/node',
-  );
-  const needed: readonly Needed[] = [...(await findLibraries(node, PROGRAMS)), { name: 'lzma.node', file: addon }];
   for (const { name, file } of needed) {
     await copyFile(file, path.join(folder, name));
     await chmod(path.join(folder, name), 0o755);
   }
-  await makeExecutable({ node, main: await bundle(root), output: path.join(folder, 'nixferry'), root });
+  await makeExecutable({ node, main, output: path.join(folder, 'nixferry'), root });
 
   await mkdir(tools, { recursive: true });
   await rm(path.join(tools, machine), { recursive: true, force: true });
   await rename(folder, path.join(tools, machine));
-  await copyFile(path.join(import.meta.dirname, 'build-tools/launcher.sh'), path.join(tools, 'nixferry'));
+  await copyFile(LAUNCHER, path.join(tools, 'nixferry'));
   await chmod(path.join(tools, 'nixferry'), 0o755);
-  await writeFile(path.join(tools, 'LICENCES.txt'), await gatherLicences(root, node, needed));
+  await writeFile(path.join(tools, 'LICENCES.txt'), licences);
   await writeFile(path.join(tools, 'SHA256SUMS'), await checksums(tools));
+  await mkdir(path.dirname(stampFile), { recursive: true });
+  await writeFile(stampFile, stamp);
+}
+
+/** Changes with whatever the tools are made from. */
+async function stampOf(files: readonly string[], texts: readonly string[]): Promise<string> {
+  const digest = createHash('sha256');
+  for (const file of files) digest.update(await readFile(file));
+  for (const text of texts) digest.update(text);
+  return digest.digest('hex');
 }
 
 /** As `sha256sum --check` reads it; also the list of what belongs to the tools. */

@@ -34,7 +34,9 @@ suite('a shipment unpacked with cat and tar alone', () => {
     const medium = path.join(connected.directory, 'medium');
     const from = ['--upstream', `file://${upstream.directory}`, '--trusted-public-key', upstream.publicKey];
     const to = ['--to', medium, '--site', 'lab', '--volume-size', VOLUME_SIZE];
-    await connected.run(nixferryCommand, ['export', upstream.root, ...from, ...to, ...mirror], { timeoutMs: 300_000 });
+    await connected.run(nixferryCommand, ['export', upstream.root, ...from, ...to, ...mirror, '--no-tools'], {
+      timeoutMs: 300_000,
+    });
     senderKey = publicKeyLine(await connected.run(nixferryCommand, ['keys', 'show', ...mirror]));
 
     gap = cleanUp.use(await openAirGap());

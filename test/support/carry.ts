@@ -24,6 +24,8 @@ export interface ExportOptions {
   /** A folder that holds the connected mirror, `mirror`, and the medium, `medium`. */
   readonly directory: string;
   readonly command?: string | undefined;
+  /** Whether Nixferry itself goes along; it does not unless asked for. */
+  readonly tools?: boolean | undefined;
 }
 
 export interface Medium {
@@ -38,9 +40,10 @@ export async function exportToMedium(options: ExportOptions): Promise<Medium> {
   const mirror = path.join(options.directory, 'mirror');
   const medium = path.join(options.directory, 'medium');
   const trust = ['--upstream', options.url, '--trusted-public-key', upstream.publicKey];
+  const tools = options.tools === true ? [] : ['--no-tools'];
   await nix.run(
     command,
-    ['export', upstream.root, ...trust, '--to', medium, '--site', options.site, '--mirror', mirror],
+    ['export', upstream.root, ...trust, '--to', medium, '--site', options.site, '--mirror', mirror, ...tools],
     { timeoutMs: 300_000 },
   );
   const keys = await nix.run(command, ['keys', 'show', '--mirror', mirror]);
