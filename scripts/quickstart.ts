@@ -19,6 +19,8 @@ const CONNECTED_MIRROR = `${FOLDER}/connected-mirror`;
 const MEDIUM = `${FOLDER}/medium`;
 const SITE_MIRROR = `${FOLDER}/site-mirror`;
 const SITE = 'lab';
+/** The one that the medium carries. */
+const CARRIED_NIXFERRY = ['sh', `${MEDIUM}/${SITE}-0001/tools/nixferry`] as const;
 const LISTEN = '127.0.0.1:8080';
 
 const narrator = createNarrator((text) => process.stdout.write(text));
@@ -112,11 +114,12 @@ async function importShipment(gap: AirGap, senderKey: string): Promise<string> {
   narrator.step(
     'isolated side',
     'Import: verify the shipment and take it into the mirror of the site',
-    'The signature is checked against the key from step 2, then every file against its hash. What is complete becomes ' +
+    'Nothing is installed here: the program comes from the medium, and needs neither Node nor Nix. ' +
+      'The signature is checked against the key from step 2, then every file against its hash. What is complete becomes ' +
       'visible in the mirror, signed with the key of the site.',
   );
-  await tell(gap, [NIXFERRY, 'import', `${MEDIUM}/${SITE}-0001`, '--trust', senderKey, '--mirror', SITE_MIRROR]);
-  const siteKey = publicKeyLine(await tell(gap, [NIXFERRY, 'keys', 'show', '--mirror', SITE_MIRROR]));
+  await tell(gap, [...CARRIED_NIXFERRY, 'import', MEDIUM, '--trust', senderKey, '--mirror', SITE_MIRROR]);
+  const siteKey = publicKeyLine(await tell(gap, [...CARRIED_NIXFERRY, 'keys', 'show', '--mirror', SITE_MIRROR]));
   narrator.result('This is the key of the site: the only one that the machines here need to trust.');
   return siteKey;
 }
@@ -128,9 +131,9 @@ async function serveAndInstall(gap: AirGap, root: string, siteKey: string, attem
     'To Nix the mirror is a binary cache like any other. Nix demands a signature and trusts one key only, the key of ' +
       'the site, which the import printed.',
   );
-  const serve = [NIXFERRY, 'serve', '--listen', LISTEN, '--mirror', SITE_MIRROR];
+  const serve = [...CARRIED_NIXFERRY, 'serve', '--listen', LISTEN, '--mirror', SITE_MIRROR];
   narrator.command(serve, true);
-  const [program = NIXFERRY, ...args] = serve;
+  const [program = 'sh', ...args] = serve;
   await using server = gap.start(program, args, { cwd: repositoryRoot });
   await server.waitForOutput(new RegExp(LISTEN.replaceAll('.', '\\.')));
   const settings = { substituters: `http://${LISTEN}`, 'trusted-public-keys': siteKey, 'require-sigs': 'true' };
@@ -151,10 +154,10 @@ Now with your own packages. On a machine with internet and Nix:
    ${NIXFERRY} export nixpkgs#hello --to /media/stick --site ${SITE}
    ${NIXFERRY} keys show
 On the isolated side, with the stick and the key that \`keys show\` printed:
-   ${NIXFERRY} import /media/stick/${SITE}-0001 --trust KEY
-   ${NIXFERRY} serve --listen 0.0.0.0:8080
+   sh /media/stick/${SITE}-0001/tools/nixferry import /media/stick --trust KEY
+   sh /media/stick/${SITE}-0001/tools/nixferry serve --listen 0.0.0.0:8080
 and what its clients need in their configuration:
-   ${NIXFERRY} client-config --format nix-conf --url http://THIS-MACHINE:8080
+   sh /media/stick/${SITE}-0001/tools/nixferry client-config --format nix-conf --url http://THIS-MACHINE:8080
 docs/guide/first-crossing.md goes through it step by step.`);
 }
 

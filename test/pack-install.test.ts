@@ -45,7 +45,15 @@ suite('the packed package', () => {
 
   test('holds what users need and nothing else', () => {
     const names = packed.files.map((file) => file.path);
-    for (const name of ['bin/nixferry', 'dist/cli/main.js', 'dist/nix/index.d.ts', 'LICENSE', 'README.md']) {
+    for (const name of [
+      'bin/nixferry',
+      'dist/tools/nixferry',
+      `dist/tools/${process.arch}/ld.so`,
+      'dist/cli/main.js',
+      'dist/nix/index.d.ts',
+      'LICENSE',
+      'README.md',
+    ]) {
       assert.ok(names.includes(name), `${name} is packed`);
     }
     const folders = new Set(names.filter((name) => name.includes('/')).map((name) => name.split('/', 1)[0]));
@@ -75,7 +83,15 @@ suite('the packed package', () => {
     const upstream = await makeUpstream({ nix: connected, paths: 12, largestFileBytes: 20_000 });
     const url = `file://${upstream.directory}`;
     const directory = connected.directory;
-    const medium = await exportToMedium({ nix: connected, upstream, url, site: 'lab', directory, command });
+    const medium = await exportToMedium({
+      nix: connected,
+      upstream,
+      url,
+      site: 'lab',
+      directory,
+      command,
+      tools: true,
+    });
     await using site = await openSite(medium, command);
     await using client = await createNixEnvironment({ network: site.gap.namespace });
     await realise(client, upstream.root, site);

@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { formatPublicKey } from '../nix/index.ts';
+import { CHECKSUMS_FILE } from '../shipment/format.ts';
 import { packShipment } from '../shipment/pack.ts';
 import { readTools, type Tools } from '../shipment/tools.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
@@ -68,6 +69,7 @@ export async function packAndReport(
   output.onProgress({ type: 'phase', phase: '' });
   const { totals, volumes, sequence } = result.manifest;
   const key = formatPublicKey(mirror.publicKey);
+  const toolsSha256 = result.manifest.tools.find(({ name }) => name === CHECKSUMS_FILE)?.sha256;
   output.say(
     [
       `complete: shipment ${sequence} for ${site}: ${formatCount(totals.pathCount, 'path')} in ${formatCount(volumes.length, 'volume')}, ${formatBytes(totals.volumesSizeBytes)}, written and read back`,
@@ -75,6 +77,9 @@ export async function packAndReport(
       'next, on the isolated side:',
       `  ${tools === undefined ? 'nixferry' : `sh DIR/${basename(result.folder)}/tools/nixferry`} import DIR --trust ${key}`,
       'The key is what makes the other side believe the medium: take it over by another way, once.',
+      ...(toolsSha256 === undefined
+        ? []
+        : [`The Nixferry on it is the one whose tools/SHA256SUMS has the sha256 ${toolsSha256}`]),
     ].join('\n'),
   );
   output.verdict(EXIT.complete, {
@@ -85,5 +90,6 @@ export async function packAndReport(
     totals,
     volumes: volumes.length,
     senderKey: key,
+    toolsSha256,
   });
 }
