@@ -8,6 +8,7 @@ import { after, before, suite, test } from 'node:test';
 import { assertInstalled, exportToMedium, openSite, realise } from './support/carry.ts';
 import { createNixEnvironment } from './support/nix.ts';
 import { repositoryRoot } from './support/nixferry.ts';
+import { readPackageLock } from './support/package-lock.ts';
 import { run, toolEnvironment } from './support/run.ts';
 import { makeTempDir, type TempDir } from './support/temp-dir.ts';
 import { makeUpstream } from './support/upstream.ts';
@@ -15,15 +16,6 @@ import { makeUpstream } from './support/upstream.ts';
 interface PackageJson {
   readonly name: string;
   readonly version: string;
-}
-
-interface LockedPackage {
-  readonly dev?: boolean;
-}
-
-interface PackageLock {
-  readonly lockfileVersion: number;
-  readonly packages: Readonly<Record<string, LockedPackage>>;
 }
 
 interface Packed {
@@ -120,7 +112,7 @@ async function install(folder: string, tarball: string): Promise<string> {
   const own = await readJson<PackageJson & { bin: object; dependencies: object; optionalDependencies: object }>(
     'package.json',
   );
-  const lock = await readJson<PackageLock>('package-lock.json');
+  const lock = await readPackageLock();
   const root = { name: 'user', version: '1.0.0', dependencies: { [own.name]: `file:${tarball}` } };
   const { version, bin, dependencies, optionalDependencies } = own;
   const packages = {
