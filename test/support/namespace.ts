@@ -41,7 +41,8 @@ export async function openNamespace(options: NamespaceOptions): Promise<Namespac
   if (pid === undefined) throw new Error('the namespace has no process');
 
   const children = new Set<RunningProcess>();
-  const enter = [
+  // With --root also when the tests themselves run in a chroot: a mount namespace knows only the outermost root.
+  const enter = ['--mount', '--net', '--root', '--wd', '--target', String(pid)];
     '--mount',
     '--net',
     ...(options.chroot === undefined ? [] : ['--root', '--wd']),
