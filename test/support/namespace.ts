@@ -43,12 +43,6 @@ export async function openNamespace(options: NamespaceOptions): Promise<Namespac
   const children = new Set<RunningProcess>();
   // With --root also when the tests themselves run in a chroot: a mount namespace knows only the outermost root.
   const enter = ['--mount', '--net', '--root', '--wd', '--target', String(pid)];
-    '--mount',
-    '--net',
-    ...(options.chroot === undefined ? [] : ['--root', '--wd']),
-    '--target',
-    String(pid),
-  ];
   const wrap = (command: string, commandArgs: readonly string[], runOptions: RunOptions): readonly string[] => {
     // nsenter would look the program up and start in a folder as they are outside.
     const cwd = runOptions.cwd === undefined ? '/' : path.resolve(runOptions.cwd);
