@@ -52,6 +52,7 @@ export const LIMITS = {
   describedTextCharacters: 2000,
   /** Remembered at once; one more costs reading it again. */
   describedDerivations: 20_000,
+  describedReferrers: 1000,
   // HTTP as a client
   narInfoRequestsInFlight: 256,
   narDownloadsInFlight: 24,

@@ -56,6 +56,16 @@ export const COMMANDS = {
   },
   init: { side: BOTH, summary: 'make a mirror and its key', load: () => import('./commands/init.ts') },
   status: { side: BOTH, summary: 'say at a glance what the mirror holds', load: () => import('./commands/status.ts') },
+  show: {
+    side: BOTH,
+    summary: 'say what is in a shipment and who made it, or what the mirror knows of a path',
+    load: () => import('./commands/show.ts'),
+  },
+  diff: {
+    side: BOTH,
+    summary: 'say what a shipment changes: added, removed, other versions',
+    load: () => import('./commands/diff.ts'),
+  },
   verify: {
     side: BOTH,
     summary: 'read everything again and compare it with its hashes',

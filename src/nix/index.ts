@@ -79,6 +79,7 @@ export {
   writeNar,
 } from './nar-writer.ts';
 export { formatNarInfo, type NarInfo, narInfoFingerprint, parseNarInfo } from './narinfo.ts';
+export { type OutputName, outputNameOf, type PackageName, parsePackageName } from './package-name.ts';
 export {
   formatRealisation,
   formatRealisationPath,

@@ -21,10 +21,21 @@ export async function stageInventory(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const target = join(await makeQuarantine(mirror, manifest), INVENTORY_FILE);
+  await copyInventory(shipment, manifest, target, signal);
+  return target;
+}
+
+/** Copies the inventory to `target`, checked against the manifest on the way. Throws `damage` when none of the copies is what it says. */
+export async function copyInventory(
+  shipment: FoundShipment,
+  manifest: Manifest,
+  target: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   let problem = new NixferryError('damage', `${INVENTORY_FILE} is missing in ${shipment.folder}`, INVENTORY_HINT);
   for (const source of await findInventories(shipment)) {
     try {
-      if (await copyChecked(source, target, manifest.inventory, signal)) return target;
+      if (await copyChecked(source, target, manifest.inventory, signal)) return;
       problem = new NixferryError('damage', `${source} is not the inventory that the sender signed`, INVENTORY_HINT);
     } catch (error) {
       if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
