@@ -7,8 +7,10 @@ import { inject } from 'postject';
 import { RENAMED } from './libraries.ts';
 
 export interface ExecutableParts {
-  /** The Node binary that becomes the program; it must run here, for it compiles the code in advance. */
+  /** The Node binary that becomes the program. */
   readonly node: string;
+  /** Whether that Node is for this kind of machine; only then can it compile the code in advance. */
+  readonly runsHere: boolean;
   /** The source text of the CommonJS main. */
   readonly main: string;
   readonly output: string;
@@ -17,7 +19,7 @@ export interface ExecutableParts {
 }
 
 /** Makes a single executable application (https://nodejs.org/api/single-executable-applications.html). */
-export async function makeExecutable({ node, main, output, root }: ExecutableParts): Promise<void> {
+export async function makeExecutable({ node, runsHere, main, output, root }: ExecutableParts): Promise<void> {
   const work = await mkdtemp(path.join(tmpdir(), 'nixferry-sea-'));
   try {
     const inWork = (name: string): string => path.join(work, name);
@@ -25,14 +27,16 @@ export async function makeExecutable({ node, main, output, root }: ExecutablePar
       main: inWork('nixferry.cjs'),
       output: inWork('blob'),
       disableExperimentalSEAWarning: true,
-      useCodeCache: true,
+      useCodeCache: runsHere,
       // What the isolated machine has in NODE_OPTIONS was meant for another program.
       execArgvExtension: 'none',
       assets: { 'package.json': path.join(root, 'package.json') },
     };
     await writeFile(configuration.main, main);
     await writeFile(inWork('sea.json'), JSON.stringify(configuration));
-    await promisify(execFile)(node, ['--experimental-sea-config', inWork('sea.json')]);
+    // Whatever Node makes the blob, it must be of the same version as the one that it goes into.
+    const maker = runsHere ? node : process.execPath;
+    await promisify(execFile)(maker, ['--experimental-sea-config', inWork('sea.json')]);
     await writeFile(output, renameLibraries(await readFile(node)), { mode: 0o755 });
     await injectQuietly(output, await readFile(configuration.output));
   } finally {

@@ -1,7 +1,6 @@
-import { execFile } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
+import { neededLibraries } from './needed-libraries.ts';
 
 export interface Needed {
   /** The name on the medium. */
@@ -10,36 +9,62 @@ export interface Needed {
   readonly file: string;
 }
 
-/** The loader of the system, where the Node that npm brings expects it. */
-export const LOADER: string | undefined = ['/lib64/ld-linux-x86-64.so.2', '/lib/ld-linux-aarch64.so.1'].find((file) =>
-  existsSync(file),
-);
+/** A Linux with glibc whose files are taken: this one, or one of another kind of machine that lies unpacked in a folder. */
+export interface System {
+  /** Empty for this one. */
+  readonly root: string;
+  readonly machine: Machine;
+}
+
+export type Machine = keyof typeof MACHINES;
+
+/** What is to be known of each kind of machine, by Node's word for it. */
+const MACHINES = {
+  x64: { loader: 'ld-linux-x86-64.so.2', folders: ['lib/x86_64-linux-gnu', 'lib64', 'lib'] },
+  arm64: { loader: 'ld-linux-aarch64.so.1', folders: ['lib/aarch64-linux-gnu', 'lib64', 'lib'] },
+} as const;
 
 /** Names that hold characters which not every medium allows, and what the file is called there: equally long. */
 export const RENAMED: ReadonlyMap<string, string> = new Map([['libstdc++.so.6', 'libstdcxx.so.6']]);
 
-export function missingPrograms(programs: readonly string[]): string[] {
-  return programs.filter((program) => findOnPath(program) === undefined);
+export function isMachine(text: string): text is Machine {
+  return Object.hasOwn(MACHINES, text);
 }
 
-/** The loader, the programs, and every library that they or Node load when they start. */
-export async function findLibraries(node: string, programs: readonly string[]): Promise<Needed[]> {
-  if (LOADER === undefined) throw new Error('this system has no loader where Node expects it');
-  const started = programs.map((name) => ({ name, file: findOnPath(name) ?? '' }));
-  const found = new Map<string, string>();
-  for (const file of [node, ...started.map((program) => program.file)]) {
-    const { stdout } = await promisify(execFile)(LOADER, ['--list', file]);
-    for (const [, name, library] of stdout.matchAll(/^\s+(\S+) => (\/\S+) \(/gm)) {
-      if (name !== undefined && library !== undefined) found.set(RENAMED.get(name) ?? name, library);
+/** The loader, the programs, and every library that they, Node or the addon load. Throws when one of them is not there. */
+export async function findLibraries(
+  system: System,
+  programs: readonly string[],
+  more: readonly string[],
+): Promise<Needed[]> {
+  const { loader } = MACHINES[system.machine];
+  const started = programs.map((name) => ({ name, file: find(system, ['bin'], name) }));
+  const libraries = new Map<string, string>();
+  const queue = [...more, ...started.map(({ file }) => file)];
+  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+    for (const name of await neededLibraries(file)) {
+      if (name === loader || libraries.has(name)) continue;
+      const library = findLibrary(system, name);
+      libraries.set(name, library);
+      queue.push(library);
     }
   }
-  const libraries = [...found].map(([name, file]) => ({ name, file }));
-  return [{ name: 'ld.so', file: LOADER }, ...started, ...libraries].map(({ name, file }) => {
-    return { name, file: realpathSync(file) };
-  });
+  return [
+    { name: 'ld.so', file: findLibrary(system, loader) },
+    ...started,
+    ...[...libraries].map(([name, file]) => ({ name: RENAMED.get(name) ?? name, file })),
+  ];
 }
 
-function findOnPath(program: string): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => path.isAbsolute(folder));
-  return folders.map((folder) => path.join(folder, program)).find((file) => existsSync(file));
+function findLibrary(system: System, name: string): string {
+  return find(system, MACHINES[system.machine].folders, name);
+}
+
+function find({ root }: System, folders: readonly string[], name: string): string {
+  const candidates = folders
+    .flatMap((folder) => [`/usr/${folder}`, `/${folder}`])
+    .map((folder) => `${root}${folder}/${name}`);
+  const file = candidates.find((candidate) => existsSync(candidate));
+  if (file !== undefined) return realpathSync(file);
+  throw new Error(`${path.join(root || '/', 'usr', folders[0] ?? '', name)} is not there`);
 }

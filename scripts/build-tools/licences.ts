@@ -1,16 +1,22 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import type { Needed } from './libraries.ts';
+import type { Needed, System } from './libraries.ts';
 
 /** The terms under which each part of the tools may be passed on, as one text. */
-export async function gatherLicences(root: string, node: string, needed: readonly Needed[]): Promise<string> {
+export async function gatherLicences(
+  root: string,
+  node: string,
+  system: System,
+  needed: readonly Needed[],
+): Promise<string> {
   const parts = [
     await licenceOf('Nixferry', root),
     await licenceOf('Node.js', path.dirname(path.dirname(node))),
     ...(await licencesOfPackages(root)),
-    ...(await licencesOfSystem(needed)),
+    ...(await licencesOfSystem(system, needed)),
   ];
   return `Nixferry and all that travels with it, each part under its own terms.\n\n${parts.join('\n')}`;
 }
@@ -36,36 +42,48 @@ async function licenceOf(title: string, folder: string): Promise<string> {
   return section(title, `Licence: ${license ?? 'see its package.json'}\n`);
 }
 
-/** Loader, libraries, xz and bzip2 come from this system; Debian says for each package what holds and where its source is. */
-async function licencesOfSystem(needed: readonly Needed[]): Promise<string[]> {
-  const packages = new Set<string>();
-  for (const { file } of needed) packages.add((await debianPackage(file)) ?? '');
-  packages.delete('');
+/** Loader, libraries, xz and bzip2 come from a system; a Debian says for each package what holds and where its source is. */
+async function licencesOfSystem({ root }: System, needed: readonly Needed[]): Promise<string[]> {
+  const documentation = path.join(root, '/usr/share/doc');
+  const packages = root === '' ? await debianPackages(needed) : await readdir(documentation);
   const parts: string[] = [];
-  for (const name of [...packages].sort()) {
-    const [bare = name] = name.split(':');
-    const { stdout: source } = await promisify(execFile)('dpkg-query', [
-      '--show',
-      '--showformat=${source:Package} ${source:Version}',
-      name,
-    ]);
-    const text = await readFile(path.join('/usr/share/doc', bare, 'copyright'), 'utf8').catch(() => '');
-    parts.push(section(`${bare}, unchanged from Debian; its source is the Debian source package ${source}`, text));
+  for (const name of packages.sort()) {
+    const text = await readFile(path.join(documentation, name, 'copyright'), 'utf8').catch(() => '');
+    const title = `${name}, unchanged from Debian, which has its source as ${await sourceOf(root, name)}`;
+    if (text !== '') parts.push(section(title, text));
   }
   return parts;
 }
 
-async function debianPackage(file: string): Promise<string | undefined> {
-  // Before Debian moved all of /lib to /usr/lib, and for packages that still say so.
-  for (const candidate of [file, file.replace(/^\/usr\//, '/')]) {
-    try {
-      const { stdout } = await promisify(execFile)('dpkg-query', ['--search', candidate]);
-      return stdout.slice(0, stdout.lastIndexOf(': '));
-    } catch {
-      // Not Debian, or a file of no package.
+/** The packages of this machine that the files belong to; none when it is not a Debian. */
+async function debianPackages(needed: readonly Needed[]): Promise<string[]> {
+  const names = new Set<string>();
+  for (const { file } of needed) {
+    // Before Debian moved all of /lib to /usr/lib, and for packages that still say so.
+    for (const candidate of [file, file.replace(/^\/usr\//, '/')]) {
+      try {
+        const { stdout } = await promisify(execFile)('dpkg-query', ['--search', candidate]);
+        names.add(stdout.slice(0, stdout.indexOf(':')));
+        break;
+      } catch {
+        // Not Debian, or a file of no package.
+      }
     }
   }
-  return undefined;
+  return [...names];
+}
+
+async function sourceOf(root: string, name: string): Promise<string> {
+  const query = ['--showformat=${source:Package} ${source:Version}'];
+  // Packages that were only unpacked are in no database.
+  if (root !== '' && !existsSync(path.join(root, 'var/lib/dpkg/status'))) return `the source package of ${name}`;
+  const { stdout } = await promisify(execFile)('dpkg-query', [
+    `--admindir=${root}/var/lib/dpkg`,
+    '--show',
+    ...query,
+    name,
+  ]);
+  return stdout;
 }
 
 function section(title: string, text: string): string {
