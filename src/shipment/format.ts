@@ -62,6 +62,14 @@ export function volumeNames(sequence: number, count: number): string[] {
   });
 }
 
+/** The folders of all discs in their order, all equally long: `disc-01`. */
+export function discFolders(count: number): string[] {
+  const digits = Math.max(2, String(count).length);
+  return Array.from({ length: count }, (_, index) => `disc-${String(index + 1).padStart(digits, '0')}`);
+}
+
+export const DISC_FOLDER = /^disc-[0-9]{2,4}$/;
+
 /** Gives the size back as a whole number of tar blocks, or throws `usage` when no medium or no header could take it. */
 export function checkVolumeSize(sizeBytes: number): number {
   if (sizeBytes >= VOLUME_BYTES_MIN && sizeBytes <= VOLUME_BYTES_MAX) return Math.floor(sizeBytes / 512) * 512;

@@ -89,6 +89,8 @@ const VolumeSchema = z.object({
   name: z.string().regex(/^[0-9]{4,9}-[0-9]{3,6}\.tar$/),
   sizeBytes: z.int().min(1).max(VOLUME_BYTES_MAX),
   sha256: hexDigest,
+  /** The disc that it was laid on, from 1 on; absent where the shipment is one folder. */
+  disc: z.int().min(1).max(LIMITS.shipmentVolumes).exactOptional(),
 });
 
 const ToolSchema = z.object({
