@@ -26,6 +26,7 @@ const ALWAYS: Readonly<Record<string, string>> = {
   unshare: 'util-linux',
   nsenter: 'util-linux',
   mount: 'mount',
+  ps: 'procps',
   '/etc/ssl/certs/ca-certificates.crt': 'ca-certificates',
 };
 
