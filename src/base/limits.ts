@@ -33,9 +33,11 @@ export const LIMITS = {
   // Shipments
   manifestBytes: 1024 * 1024,
   manifestSignatureBytes: 64 * 1024,
+  packJournalBytes: 8 * 1024 * 1024,
   shipmentRoots: 4096,
   shipmentVolumes: 8192,
   shipmentToolFiles: 100,
+  shipmentsLost: 1000,
   toolsListBytes: 64 * 1024,
   /** Held by NARs on their way from a medium into the mirror, beside what decodes them. */
   importMemoryBytes: 32 * 1024 * 1024,
@@ -51,7 +53,7 @@ export const LIMITS = {
   describedTexts: 32,
   describedTextCharacters: 2000,
   /** Remembered at once; one more costs reading it again. */
-  describedDerivations: 20_000,
+  describedDerivations: 4096,
   describedReferrers: 1000,
   // HTTP as a client
   narInfoRequestsInFlight: 256,

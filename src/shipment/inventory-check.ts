@@ -1,5 +1,13 @@
 import { asCompression, compressionSuffix } from '../base/compression/compression.ts';
-import { type InventoryRecord, narInfoOf, type PathLine, type RootLine, STREAM_FOLDERS } from './inventory.ts';
+import {
+  type InventoryRecord,
+  type NeedLine,
+  narInfoOf,
+  needPathOf,
+  type PathLine,
+  type RootLine,
+  STREAM_FOLDERS,
+} from './inventory.ts';
 import { lie, type WalkedLine, walkInventory } from './inventory-walk.ts';
 import type { Manifest } from './manifest.ts';
 import { rootDigest } from './root-digest.ts';
@@ -15,15 +23,28 @@ export interface CheckedPath {
   readonly roots: readonly number[];
 }
 
+/** A path that belongs to the roots and does not travel. */
+export interface CheckedNeed {
+  /** Base name. */
+  readonly path: string;
+  readonly narHash: string;
+  readonly narSizeBytes: number;
+  /** As those of a path. */
+  readonly roots: readonly number[];
+  /** The shipment that brought it, as far as the sender knows. */
+  readonly sequence: number | undefined;
+}
+
 export interface CheckedInventory {
   readonly roots: readonly RootLine[];
+  readonly needs: readonly CheckedNeed[];
   /** In the order of the stream. */
   readonly paths: readonly CheckedPath[];
 }
 
 /**
  * Checks an inventory against the manifest and itself, before a byte of a volume is believed: each path once, references before referrers
- * and within the root, roots as the manifest counts and digests them, volumes filled without a gap. Throws `damage`.
+ * (or needed from before) and within the root, roots as the manifest counts and digests them, volumes filled without a gap. Throws `damage`.
  */
 export async function checkInventory(
   records: AsyncIterable<InventoryRecord>,
@@ -41,8 +62,10 @@ export async function checkInventory(
 class InventoryCheck {
   readonly #manifest: Manifest;
   readonly #roots: RootLine[] = [];
+  readonly #needs: CheckedNeed[] = [];
   readonly #paths: CheckedPath[] = [];
-  readonly #positions = new Map<string, number>();
+  /** Needs and paths by base name, as far as they came. */
+  readonly #known = new Map<string, CheckedNeed | CheckedPath>();
   readonly #hashParts = new Set<string>();
   readonly #files = new Set<string>();
   readonly #memberships = new Map<string, readonly number[]>();
@@ -57,8 +80,11 @@ class InventoryCheck {
   add(entry: WalkedLine): void {
     switch (entry.type) {
       case 'root':
-        if (this.#files.size > 0) throw lie('a root stands behind the files');
+        if (this.#files.size > 0 || this.#needs.length > 0) throw lie('a root stands behind what belongs to roots');
         this.#roots.push(entry.line);
+        return;
+      case 'need':
+        this.#addNeed(entry.line);
         return;
       case 'folder':
         if (entry.at.member.name !== STREAM_FOLDERS[this.#folders++]) throw lie('the folders are not in their order');
@@ -78,6 +104,7 @@ class InventoryCheck {
     const narSizeBytes = this.#paths.reduce((total, path) => total + path.narSizeBytes, 0);
     if (
       totals.pathCount !== this.#paths.length ||
+      totals.needCount !== this.#needs.length ||
       totals.narCount !== this.#nars.size ||
       totals.narSizeBytes !== narSizeBytes ||
       totals.narFileSizeBytes !== this.#narFileSizeBytes ||
@@ -85,7 +112,7 @@ class InventoryCheck {
     ) {
       throw lie('the totals differ');
     }
-    return { roots: this.#roots, paths: this.#paths };
+    return { roots: this.#roots, needs: this.#needs, paths: this.#paths };
   }
 
   #addFile(name: string): void {
@@ -95,11 +122,19 @@ class InventoryCheck {
     this.#files.add(name);
   }
 
+  #addNeed(line: NeedLine): void {
+    if (this.#files.size > 0) throw lie(`the need of ${line.path} stands behind the files`);
+    this.#checkOnce(line.path);
+    needPathOf(line, this.#manifest.storeDir);
+    const { path, narHash, narSizeBytes, sequence } = line;
+    const need = { path, narHash, narSizeBytes, roots: this.#membershipOf(line), sequence };
+    this.#known.set(path, need);
+    this.#needs.push(need);
+  }
+
   #addPath(line: PathLine, isNarShared: boolean): void {
     this.#checkBeginning(line.path);
-    const hashPart = line.path.slice(0, 32);
-    if (this.#hashParts.has(hashPart)) throw lie(`${line.path} stands there twice`);
-    this.#hashParts.add(hashPart);
+    this.#checkOnce(line.path);
     this.#checkNar(line, isNarShared);
     narInfoOf(line, this.#manifest.storeDir);
     const roots = this.#membershipOf(line);
@@ -107,14 +142,21 @@ class InventoryCheck {
       if (reference !== line.path) this.#checkReference(line, reference, roots);
     }
     if (!isNarShared) this.#narFileSizeBytes += line.nar.sizeBytes;
-    this.#positions.set(line.path, this.#paths.length);
-    this.#paths.push({
+    const path = {
       path: line.path,
       narHash: line.narHash,
       narFileSizeBytes: isNarShared ? 0 : line.nar.sizeBytes,
       narSizeBytes: line.narSizeBytes,
       roots,
-    });
+    };
+    this.#known.set(line.path, path);
+    this.#paths.push(path);
+  }
+
+  #checkOnce(path: string): void {
+    const hashPart = path.slice(0, 32);
+    if (this.#hashParts.has(hashPart)) throw lie(`${path} stands there twice`);
+    this.#hashParts.add(hashPart);
   }
 
   #checkBeginning(what: string): void {
@@ -134,7 +176,7 @@ class InventoryCheck {
     this.#nars.set(nar.name, contents);
   }
 
-  #membershipOf(line: PathLine): readonly number[] {
+  #membershipOf(line: PathLine | NeedLine): readonly number[] {
     const key = line.roots.join();
     const known = this.#memberships.get(key);
     if (known !== undefined) return known;
@@ -147,7 +189,7 @@ class InventoryCheck {
   }
 
   #checkReference(line: PathLine, reference: string, roots: readonly number[]): void {
-    const target = this.#paths[this.#positions.get(reference) ?? -1];
+    const target = this.#known.get(reference);
     if (target === undefined) throw lie(`${line.path} refers to ${reference}, which does not come before it`);
     if (target.roots !== roots && !roots.every((root) => target.roots.includes(root))) {
       throw lie(`a root holds ${line.path}, but not its reference ${reference}`);
@@ -157,8 +199,8 @@ class InventoryCheck {
   #checkRoots(): void {
     const { roots } = this.#manifest;
     if (roots.length !== this.#roots.length) throw lie('the number of roots differs');
-    const members: CheckedPath[][] = roots.map(() => []);
-    for (const path of this.#paths) for (const root of path.roots) members[root]?.push(path);
+    const members: (CheckedNeed | CheckedPath)[][] = roots.map(() => []);
+    for (const path of this.#known.values()) for (const root of path.roots) members[root]?.push(path);
     for (const [index, line] of this.#roots.entries()) {
       const { rootPaths, type: _, ...rest } = line;
       const stated = roots[index];
@@ -171,14 +213,13 @@ class InventoryCheck {
       if (line.pathCount !== paths.length || line.digest !== found.digest || line.narSizeBytes !== narSizeBytes) {
         throw lie(`the root ${line.name} does not have the paths that it says it has`);
       }
-      const isMember = (path: string): boolean =>
-        this.#paths[this.#positions.get(path) ?? -1]?.roots.includes(index) ?? false;
+      const isMember = (path: string): boolean => this.#known.get(path)?.roots.includes(index) ?? false;
       if (!rootPaths.every(isMember)) throw lie(`the root ${line.name} does not hold what it is a root for`);
     }
   }
 }
 
 function orderedRoot(root: Manifest['roots'][number]): unknown[] {
-  const { name, request, scope, complete, pathCount, narSizeBytes, digest } = root;
-  return [name, request, scope, complete, pathCount, narSizeBytes, digest];
+  const { name, request, scope, complete, pathCount, narSizeBytes, digest, asOf } = root;
+  return [name, request, scope, complete, pathCount, narSizeBytes, digest, asOf];
 }

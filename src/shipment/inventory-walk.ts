@@ -3,6 +3,7 @@ import {
   type FileLine,
   fileMember,
   type InventoryRecord,
+  type NeedLine,
   narInfoMember,
   narMember,
   type PathLine,
@@ -21,6 +22,7 @@ export interface WalkedMember {
 /** A line of the inventory together with the members of the stream that it stands for. */
 export type WalkedLine =
   | { readonly type: 'root'; readonly line: RootLine }
+  | { readonly type: 'need'; readonly line: NeedLine }
   | { readonly type: 'folder'; readonly at: WalkedMember }
   | { readonly type: 'file'; readonly line: FileLine; readonly at: WalkedMember }
   | {
@@ -55,6 +57,7 @@ export async function* walkInventory(
   };
   for await (const record of records) {
     if (record.type === 'root') yield { type: 'root', line: record };
+    else if (record.type === 'need') yield { type: 'need', line: record };
     else if (record.type === 'folder') {
       yield { type: 'folder', at: step({ name: record.name, kind: 'folder', sizeBytes: 0 }, undefined) };
     } else if (record.type === 'file') yield { type: 'file', line: record, at: step(fileMember(record), record) };

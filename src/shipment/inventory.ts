@@ -9,10 +9,12 @@ import {
   type NarInfo,
   NixFormatError,
   parseHash,
+  type StorePath,
   type StorePathBaseName,
   storePathFromBaseName,
 } from '../nix/index.ts';
 import { parseBoundedJson } from './bounded-json.ts';
+import { isSequence } from './format.ts';
 import { firstProblem } from './manifest.ts';
 import type { Place } from './stream-layout.ts';
 import type { TarMember } from './tar-header.ts';
@@ -22,6 +24,8 @@ export type InventoryRecord = z.infer<typeof RecordSchema>;
 export type RootLine = Extract<InventoryRecord, { type: 'root' }>;
 export type PathLine = Extract<InventoryRecord, { type: 'path' }>;
 export type FileLine = Extract<InventoryRecord, { type: 'file' }>;
+/** A path of the roots that does not travel: the site has it from before. */
+export type NeedLine = Extract<InventoryRecord, { type: 'need' }>;
 
 /** The folders that a stream begins with: Nix wants them in a `file://` cache that it cannot write to. */
 export const STREAM_FOLDERS = ['nar/', 'log/', 'realisations/', 'build-trace-v2/'] as const;
@@ -99,6 +103,16 @@ export function narInfoOf(line: PathLine, storeDir: string): NarInfo {
   }
 }
 
+/** The full path of a need. Throws `damage` when Nix would allow no such path. */
+export function needPathOf(line: NeedLine, storeDir: string): StorePath {
+  try {
+    return storePathFromBaseName(line.path, storeDir);
+  } catch (error) {
+    if (!(error instanceof NixFormatError)) throw error;
+    throw new NixferryError('damage', `the inventory's need of ${line.path}: ${error.message}`, { cause: error });
+  }
+}
+
 export function narMember(line: PathLine): TarMember {
   return { name: line.nar.name, kind: 'file', sizeBytes: line.nar.sizeBytes };
 }
@@ -123,7 +137,7 @@ export function isShippedFileName(name: string): boolean {
 }
 
 const MAX_DEPTH = 8;
-const KNOWN_TYPES: ReadonlySet<string> = new Set(['inventory', 'folder', 'root', 'file', 'path']);
+const KNOWN_TYPES: ReadonlySet<string> = new Set(['inventory', 'folder', 'root', 'need', 'file', 'path']);
 
 // A part never begins with a dot: none climbs, none is private.
 const SHIPPED_FILE =
@@ -134,6 +148,7 @@ const hexDigest = z.string().regex(/^[0-9a-f]{64}$/);
 const nixHash = z.string().regex(/^sha256:[0-9abcdfghijklmnpqrsvwxyz]{52}$/);
 const baseName = z.string().regex(/^[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+._?=-]{1,211}$/);
 const oneLine = z.string().regex(/^[^\p{Cc}]*$/u);
+const sequence = z.number().refine(isSequence, 'not a sequence number');
 const place = { volume: z.int().min(1).max(LIMITS.shipmentVolumes), offset: size };
 
 const RecordSchema = z.discriminatedUnion('type', [
@@ -149,6 +164,15 @@ const RecordSchema = z.discriminatedUnion('type', [
     pathCount: size,
     narSizeBytes: size,
     digest: hexDigest,
+    asOf: sequence.exactOptional(),
+  }),
+  z.object({
+    type: z.literal('need'),
+    path: baseName,
+    narHash: nixHash,
+    narSizeBytes: z.int().min(1),
+    roots: z.array(size).min(1).max(LIMITS.shipmentRoots),
+    sequence: sequence.exactOptional(),
   }),
   z.object({
     type: z.literal('file'),

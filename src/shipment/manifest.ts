@@ -11,6 +11,7 @@ import { TOOL_NAME, TOOLS_LAUNCHER } from './tools.ts';
 export type Manifest = z.infer<typeof ManifestSchema>;
 export type ManifestRoot = Manifest['roots'][number];
 export type ManifestVolume = Manifest['volumes'][number];
+export type ManifestBasis = Manifest['basis'];
 
 /** The manifest as it is written and signed: canonical JSON (RFC 8785) and nothing behind it. */
 export function formatManifest(manifest: Manifest): Buffer {
@@ -58,6 +59,7 @@ export function firstProblem(error: z.ZodError): string {
 const MAX_DEPTH = 8;
 
 const count = z.int().min(0);
+const sequence = z.number().refine(isSequence, 'not a sequence number');
 const hexDigest = z.string().regex(/^[0-9a-f]{64}$/);
 const storeDir = z
   .string()
@@ -83,7 +85,15 @@ const RootSchema = z.object({
   pathCount: count,
   narSizeBytes: count,
   digest: hexDigest,
+  /** The sequence whose state of the root this is, where it is an earlier one than that of the shipment. */
+  asOf: sequence.exactOptional(),
 });
+
+/** What the sender takes to be at the site: what a receipt says, or, by his own word, all shipments up to a sequence. */
+const BasisSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('receipt'), counter: z.int().min(1), digest: hexDigest }),
+  z.object({ type: z.literal('sequence'), sequence }),
+]);
 
 const VolumeSchema = z.object({
   name: z.string().regex(/^[0-9]{4,9}-[0-9]{3,6}\.tar$/),
@@ -105,15 +115,21 @@ const ManifestSchema = z.object({
   site: z.string().refine(isSiteName, 'not the name of a site'),
   sender: keyName,
   senderKey: z.string().max(300),
-  sequence: z.number().refine(isSequence, 'not a sequence number'),
+  sequence,
   previous: hexDigest.nullable(),
-  basis: z.null(),
+  basis: BasisSchema.nullable(),
+  /** The shipments whose share is sent again, and nothing else; none as a rule. */
+  lost: z.array(sequence).max(LIMITS.shipmentsLost).default([]),
+  /** The highest counter of a receipt of the site that the sender has seen; 0 where he saw none. */
+  receiptCounter: count.default(0),
   storeDir,
   created: z.iso.datetime(),
   generator: z.string().max(200),
   roots: z.array(RootSchema).max(LIMITS.shipmentRoots),
   totals: z.object({
     pathCount: count,
+    /** Paths that the roots have beyond those: they do not travel. */
+    needCount: count.default(0),
     narCount: count,
     narSizeBytes: count,
     narFileSizeBytes: count,

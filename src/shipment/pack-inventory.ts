@@ -1,17 +1,24 @@
 import { createHash } from 'node:crypto';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { type InventoryRecord, type PathLine, pathLine, type RootLine, type STREAM_FOLDERS } from './inventory.ts';
+import {
+  type InventoryRecord,
+  type NeedLine,
+  type PathLine,
+  pathLine,
+  type RootLine,
+  type STREAM_FOLDERS,
+} from './inventory.ts';
 import { mapAhead } from './map-ahead.ts';
 import { type PackedMember, packMembers } from './pack-members.ts';
-import { damagedNarInfo, type PackPlan, type PlannedPath, readPackedNarInfo } from './pack-plan.ts';
+import { damagedNarInfo, type PackPlan, type PlannedNeed, type PlannedPath, readPackedNarInfo } from './pack-plan.ts';
 import { rootDigest } from './root-digest.ts';
 import type { Place } from './stream-layout.ts';
 
 /** The roots as the inventory states them, in the order of the plan. */
 export function rootLines(plan: PackPlan): RootLine[] {
-  const pathsByRoot: PlannedPath[][] = plan.roots.map(() => []);
-  for (const path of plan.paths) for (const root of path.roots) pathsByRoot[root]?.push(path);
+  const pathsByRoot: (PlannedNeed | PlannedPath)[][] = plan.roots.map(() => []);
+  for (const path of [...plan.needs, ...plan.paths]) for (const root of path.roots) pathsByRoot[root]?.push(path);
   return plan.roots.map((root, position) => {
     const paths = pathsByRoot[position] ?? [];
     return {
@@ -24,11 +31,12 @@ export function rootLines(plan: PackPlan): RootLine[] {
       pathCount: paths.length,
       narSizeBytes: paths.reduce((total, path) => total + path.narSizeBytes, 0),
       digest: rootDigest(paths),
+      ...(root.asOf === undefined ? {} : { asOf: root.asOf }),
     };
   });
 }
 
-/** The lines of the inventory in their order: roots, then what the stream holds, as the stream holds it. */
+/** The lines of the inventory in their order: roots, what they need from before, then what the stream holds, as the stream holds it. */
 export async function* inventoryRecords(
   mirror: Mirror,
   plan: PackPlan,
@@ -36,8 +44,20 @@ export async function* inventoryRecords(
   volumeSizeBytes: number,
 ): AsyncGenerator<InventoryRecord> {
   yield* roots;
+  for (const need of plan.needs) yield needLine(need);
   const lines = linesToRead(mirror, packMembers(plan, volumeSizeBytes));
   yield* mapAhead(lines, LIMITS.narInfoReadsInFlight, (read) => read());
+}
+
+function needLine({ path, narHash, narSizeBytes, roots, sequence }: PlannedNeed): NeedLine {
+  return {
+    type: 'need',
+    path,
+    narHash,
+    narSizeBytes,
+    roots: [...roots],
+    ...(sequence === undefined ? {} : { sequence }),
+  };
 }
 
 /** What is to be done for each line after those of the roots. */

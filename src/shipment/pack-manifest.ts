@@ -4,6 +4,7 @@ import { FORMAT, INVENTORY_FILE } from './format.ts';
 import type { RootLine } from './inventory.ts';
 import type { InventorySummary } from './inventory-file.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
+import { NO_BASIS, type PackBasis } from './pack-basis.ts';
 import type { PackPlan } from './pack-plan.ts';
 import type { ToolFile } from './tools.ts';
 
@@ -14,6 +15,8 @@ export interface ManifestParts {
   readonly site: string;
   readonly sequence: number;
   readonly previous: string | null;
+  /** Default: nothing. */
+  readonly basis?: PackBasis | undefined;
   readonly created: Date;
   readonly generator: string;
   readonly inventory: InventorySummary;
@@ -23,7 +26,7 @@ export interface ManifestParts {
 
 /** Puts together what is signed of a shipment. */
 export function makeManifest(parts: ManifestParts): Manifest {
-  const { mirror, plan, lines, volumes } = parts;
+  const { mirror, plan, lines, volumes, basis = NO_BASIS } = parts;
   const nars = plan.paths.filter((path) => !path.isNarShared);
   return {
     format: FORMAT,
@@ -33,15 +36,16 @@ export function makeManifest(parts: ManifestParts): Manifest {
     senderKey: formatPublicKey(mirror.publicKey),
     sequence: parts.sequence,
     previous: parts.previous,
-    basis: null,
+    basis: basis.stated,
+    lost: [...basis.lost],
+    receiptCounter: basis.receiptCounter,
     storeDir: mirror.storeDir,
     created: parts.created.toISOString(),
     generator: parts.generator,
-    roots: lines.map(({ name, request, scope, complete, pathCount, narSizeBytes, digest }) => {
-      return { name, request, scope, complete, pathCount, narSizeBytes, digest };
-    }),
+    roots: lines.map(({ type: _, rootPaths: __, ...root }) => root),
     totals: {
       pathCount: plan.paths.length,
+      needCount: plan.needs.length,
       narCount: nars.length,
       narSizeBytes: plan.paths.reduce((total, path) => total + path.narSizeBytes, 0),
       narFileSizeBytes: nars.reduce((total, path) => total + path.nar.sizeBytes, 0),

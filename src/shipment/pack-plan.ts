@@ -25,9 +25,31 @@ export interface PlannedPath {
   readonly listing: PlannedFile | undefined;
 }
 
+/** A path of the roots that is not sent, for the site has it. */
+export interface PlannedNeed {
+  readonly path: StorePathBaseName;
+  readonly narHash: string;
+  readonly narSizeBytes: number;
+  /** Positions in the list of roots. */
+  readonly roots: readonly number[];
+  /** The shipment that brought it, as far as that is known. */
+  readonly sequence: number | undefined;
+}
+
+/** A root as a shipment states it. */
+export type PackedRoot = Pick<RootRecord, 'name' | 'request' | 'scope' | 'complete' | 'rootPaths' | 'paths'> & {
+  /** The sequence of an earlier shipment, where the root is sent again as it was in that one. */
+  readonly asOf?: number;
+};
+
+/** What a site has, by base name, and the sequence of the shipment that brought it, as far as that is known. */
+export type HeldPaths = ReadonlyMap<string, number | undefined>;
+
 /** What goes into a shipment, in the order of the stream. */
 export interface PackPlan {
-  readonly roots: readonly RootRecord[];
+  readonly roots: readonly PackedRoot[];
+  /** Sorted. */
+  readonly needs: readonly PlannedNeed[];
   readonly cacheInfo: PlannedFile;
   readonly paths: readonly PlannedPath[];
   /** What follows the paths: realisations. */
@@ -37,16 +59,23 @@ export interface PackPlan {
 /** A narinfo that names its file as every narinfo of a mirror does. */
 export type PackedNarInfo = NarInfo & { readonly fileHash: string; readonly fileSizeBytes: number };
 
-/** Reads what the mirror says of every path of the roots, and puts it in order. Throws `damage` or `upstream-incomplete`. */
+/**
+ * Reads what the mirror says of every path of the roots that is not `held`, and puts it in order. Of those that are held, the index tells
+ * enough: there may be 100,000 of them beside one that is sent. Throws `damage` or `upstream-incomplete`.
+ */
 export async function planPack(
   mirror: Mirror,
-  roots: readonly RootRecord[],
+  roots: readonly PackedRoot[],
   onProgress: OnProgress,
   signal: AbortSignal | undefined,
+  held: HeldPaths = new Map(),
 ): Promise<PackPlan> {
   for (const root of roots) refuseIncomplete(root);
-  const names = [...new Set(roots.flatMap((root) => root.paths))].sort();
-  const indexOf = new Map(names.map((name, index) => [name, index]));
+  const all = [...new Set(roots.flatMap((root) => root.paths))].sort();
+  const names = all.filter((name) => !held.has(name));
+  const needed = all.filter((name) => held.has(name));
+  // Those that are sent come first: an index beyond them is that of a need.
+  const indexOf = new Map([...names, ...needed].map((name, index) => [name, index]));
   onProgress({ type: 'phase', phase: 'plan', totalItems: names.length });
   const drafts = await mapConcurrent(
     names,
@@ -54,12 +83,18 @@ export async function planPack(
     async (name) => {
       const { info, bytes } = await readPackedNarInfo(mirror, name);
       onProgress({ type: 'advance', items: 1 });
-      return draftOf(info, bytes.length, indexOf);
+      return draftOf(info, bytes.length, indexOf, names.length);
     },
     signal,
   );
-  const order = topologicalOrder(startsOf(roots, indexOf), names.length, (node) => drafts[node]?.references ?? []);
-  const membership = membershipOf(roots, indexOf, names.length);
+  const starts = startsOf(roots, indexOf, names.length);
+  const order = topologicalOrder(starts, names.length, (node) => drafts[node]?.references ?? []);
+  const membership = membershipOf(roots, indexOf, all.length);
+  const needs: PlannedNeed[] = [];
+  for (const [position, name] of needed.entries()) {
+    const facts = await needFacts(mirror, name);
+    needs.push({ ...facts, roots: membership[names.length + position] ?? [], sequence: held.get(name) });
+  }
   const { cacheInfo, listings, files } = await findShippedFiles(mirror, new Set(names));
   const seenNars = new Set<string>();
   const paths = order.map((index): PlannedPath => {
@@ -78,7 +113,7 @@ export async function planPack(
       listing,
     };
   });
-  return { roots, cacheInfo, paths, files };
+  return { roots, needs, cacheInfo, paths, files };
 }
 
 /** The narinfo of a path as it lies in the mirror, and its bytes. Throws `damage`, naming the file and what to type. */
@@ -114,7 +149,23 @@ export function damagedNarInfo(mirror: Mirror, file: string, why: string): Nixfe
 
 type Draft = Omit<PlannedPath, 'roots' | 'isNarShared' | 'listing'> & { readonly references: Int32Array };
 
-function draftOf(info: PackedNarInfo, narInfoSizeBytes: number, indexOf: ReadonlyMap<string, number>): Draft {
+async function needFacts(
+  mirror: Mirror,
+  path: StorePathBaseName,
+): Promise<Pick<PlannedNeed, 'path' | 'narHash' | 'narSizeBytes'>> {
+  const known = await mirror.index.get(hashPartOf(path));
+  if (known?.storePath.endsWith(`/${path}`) !== true) {
+    throw damagedNarInfo(mirror, narInfoName(hashPartOf(path)), `the path ${path} is no longer there`);
+  }
+  return { path, narHash: known.narHash, narSizeBytes: known.narSizeBytes };
+}
+
+function draftOf(
+  info: PackedNarInfo,
+  narInfoSizeBytes: number,
+  indexOf: ReadonlyMap<string, number>,
+  sentCount: number,
+): Draft {
   const self = info.storePath.slice(info.storePath.lastIndexOf('/') + 1);
   const references = info.references.map((reference) => {
     const name = reference.slice(reference.lastIndexOf('/') + 1);
@@ -134,7 +185,7 @@ function draftOf(info: PackedNarInfo, narInfoSizeBytes: number, indexOf: Readonl
     narSizeBytes: info.narSizeBytes,
     nar: { name: ownCopy(info.url), sizeBytes: info.fileSizeBytes },
     narInfoSizeBytes,
-    references: Int32Array.from(references).sort(),
+    references: Int32Array.from(references.filter((index) => index < sentCount)).sort(),
   };
 }
 
@@ -143,16 +194,20 @@ function ownCopy(text: string): string {
   return Buffer.from(text).toString();
 }
 
-function* startsOf(roots: readonly RootRecord[], indexOf: ReadonlyMap<string, number>): Generator<number> {
+function* startsOf(
+  roots: readonly PackedRoot[],
+  indexOf: ReadonlyMap<string, number>,
+  sentCount: number,
+): Generator<number> {
   for (const root of roots) {
     for (const name of [...root.rootPaths, ...root.paths]) {
       const index = indexOf.get(name);
-      if (index !== undefined) yield index;
+      if (index !== undefined && index < sentCount) yield index;
     }
   }
 }
 
-function membershipOf(roots: readonly RootRecord[], indexOf: ReadonlyMap<string, number>, count: number): number[][] {
+function membershipOf(roots: readonly PackedRoot[], indexOf: ReadonlyMap<string, number>, count: number): number[][] {
   // Most paths of a shipment belong to the same few roots: equal lists are kept once.
   const known = new Map<string, number[]>();
   const membership: number[][] = Array.from({ length: count }, () => NO_ROOTS);
@@ -170,7 +225,7 @@ function membershipOf(roots: readonly RootRecord[], indexOf: ReadonlyMap<string,
 
 const NO_ROOTS: number[] = [];
 
-function refuseIncomplete(root: RootRecord): void {
+function refuseIncomplete(root: PackedRoot): void {
   if (root.complete) return;
   throw new NixferryError('upstream-incomplete', `the root ${root.name} is not complete in this mirror`, {
     hint: `collect it again (nixferry collect ${root.request}), or name the roots that are to be packed`,
