@@ -7,6 +7,7 @@ import { hashDecompressed } from '../base/compression/hash-decompressed.ts';
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { releaseMemory } from '../base/release-memory.ts';
 import { formatHash, type Hash, hashAlgorithm, hashFromDigest } from '../nix/hash.ts';
 
 /** What a narinfo says of a NAR and of the file that holds it. A `NarInfo` is one. */
@@ -105,6 +106,8 @@ export async function hashNarStream(
   for await (const chunk of decompressStream(compression, wire(), { maxBytes: expected.narSizeBytes, signal })) {
     narDigest.update(chunk);
     narSizeBytes += chunk.length;
+    // Without compression the chunk is the source's.
+    if (compression !== 'none') releaseMemory(chunk);
   }
   const fileHash = hashFromDigest('sha256', fileDigest.digest());
   return {

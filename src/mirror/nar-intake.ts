@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import type { Compression } from '../base/compression/compression.ts';
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
+import { GrowingBytes } from '../base/growing-bytes.ts';
 import { LIMITS } from '../base/limits.ts';
+import { releaseMemory } from '../base/release-memory.ts';
 import { encodeBase32 } from '../nix/base32.ts';
 import { type Hash, hashDigest } from '../nix/hash.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
@@ -106,6 +108,7 @@ async function takeInMemory(intake: NarIntake, file: string, start: number): Pro
       partial.append(bytes.subarray(partial.sizeBytes)).then(() => partial.finish()),
       hashNarBytes(bytes, expected, signal),
     ]);
+    releaseMemory(bytes);
     if (hashed.status === 'rejected') throw hashed.reason;
     if (written.status === 'rejected') throw written.reason;
     return checked(hashed.value, expected);
@@ -113,21 +116,16 @@ async function takeInMemory(intake: NarIntake, file: string, start: number): Pro
   return receiveBudget.use(heldBytes, work, signal);
 }
 
-/** The whole file, in memory. What came is kept in the partial file when the transfer is slow, fails or is stopped. */
+/** The whole file, in memory of its own. What came is kept in the partial file when the transfer is slow, fails or is stopped. */
 async function receive(intake: NarIntake, partial: PartialFile): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = partial.sizeBytes;
-  if (sizeBytes > 0) chunks.push(await partial.read());
-  const flush = (): Promise<void> => partial.append(Buffer.concat(chunks).subarray(partial.sizeBytes));
+  const received = new GrowingBytes(intake.expected.fileSizeBytes);
+  if (partial.sizeBytes > 0) received.put(0, await partial.read());
+  const flush = (): Promise<void> => partial.append(received.bytes.subarray(partial.sizeBytes));
   let flushAtMs = performance.now() + LIMITS.partialFlushMs;
   try {
-    for await (const { position, bytes } of pieces(intake, sizeBytes)) {
-      if (position !== sizeBytes) {
-        chunks.length = 0;
-        await partial.truncate(0);
-      }
-      chunks.push(bytes);
-      sizeBytes = position + bytes.length;
+    for await (const { position, bytes } of pieces(intake, partial.sizeBytes)) {
+      if (position !== received.bytes.length) await partial.truncate(0);
+      received.put(position, bytes);
       if (performance.now() < flushAtMs) continue;
       await flush();
       flushAtMs = performance.now() + LIMITS.partialFlushMs;
@@ -136,8 +134,7 @@ async function receive(intake: NarIntake, partial: PartialFile): Promise<Buffer>
     if (!isDamage(error)) await flush();
     throw error;
   }
-  const [only] = chunks;
-  return chunks.length === 1 && only !== undefined ? asBuffer(only) : Buffer.concat(chunks);
+  return received.bytes;
 }
 
 function takeInStream(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
@@ -208,8 +205,4 @@ function named(intake: NarIntake, error: NixferryError): NixferryError {
 
 function isDamage(error: unknown): boolean {
   return error instanceof NixferryError && error.code === 'damage';
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

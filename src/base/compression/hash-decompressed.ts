@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { releaseMemory } from '../release-memory.ts';
 import type { Compression } from './compression.ts';
 import { decompressChunks } from './decompress-bytes.ts';
 import type { DecompressStreamOptions } from './decompress-stream.ts';
@@ -19,6 +20,8 @@ export async function hashDecompressed(
   for await (const chunk of decompressChunks(compression, bytes, options)) {
     hash.update(chunk);
     sizeBytes += chunk.length;
+    // Without compression the chunk is the caller's.
+    if (compression !== 'none') releaseMemory(chunk);
   }
   return { sha256: hash.digest(), sizeBytes };
 }
