@@ -38,6 +38,13 @@ export const LIMITS = {
   shipmentVolumes: 8192,
   shipmentToolFiles: 100,
   shipmentsLost: 1000,
+  /** A receipt over a million paths takes some 40 MB. */
+  receiptBytes: 128 * 1024 * 1024,
+  receiptHeaderBytes: 8 * 1024 * 1024,
+  receiptTextBytes: 512 * 1024 * 1024,
+  receiptShipments: 20_000,
+  /** Of each site, to know again what was acknowledged before. */
+  receiptsRemembered: 1000,
   toolsListBytes: 64 * 1024,
   /** Held by NARs on their way from a medium into the mirror, beside what decodes them. */
   importMemoryBytes: 32 * 1024 * 1024,

@@ -8,6 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import {
   CHECKSUMS_FILE,
+  DISC_FOLDER,
   formatSequence,
   INVENTORY_FILE,
   MANIFEST_FILE,
@@ -41,9 +42,8 @@ export async function openPackTarget(mirror: Mirror, to: string, site: string): 
   const parent = resolve(to);
   await refuseParent(mirror, parent);
   const sent = await readSent(mirror, site);
-  const previous = sent.findLast((record) => record.state === 'sealed')?.manifestSha256 ?? null;
   const unfinished = await findUnfinished(parent, sent);
-  if (unfinished !== undefined) return { ...unfinished, previous };
+  if (unfinished !== undefined) return { ...unfinished, previous: lastSealed(sent, unfinished.sequence) };
   const sequence = (sent.at(-1)?.sequence ?? 0) + 1;
   const folder = join(parent, shipmentName(site, sequence));
   await refuseOccupied(folder);
@@ -52,43 +52,21 @@ export async function openPackTarget(mirror: Mirror, to: string, site: string): 
   await writeSent(mirror, record);
   const journal: PackJournal = { about: ABOUT, attempt: record.attempt, inventorySha256: null, volumes: [] };
   try {
-    await mkdir(join(folder, VOLUMES_FOLDER), { recursive: true });
+    await mkdir(folder, { recursive: true });
   } catch (error) {
     throw explainWriteError(error, folder);
   }
   await writeJournal(folder, journal);
-  return { folder, sequence, record, previous, journal };
+  return { folder, sequence, record, previous: lastSealed(sent, sequence), journal };
 }
 
 export async function writeJournal(folder: string, journal: PackJournal): Promise<void> {
   await writeFileAtomic(join(folder, UNFINISHED_FILE), `${JSON.stringify(journal, undefined, 2)}\n`);
 }
 
-const ABOUT = 'nixferry pack has not finished this shipment. Type the same command again, or delete this folder.';
-
-const JournalSchema = z.object({
-  about: z.string(),
-  attempt: z.string(),
-  inventorySha256: z.string().nullable(),
-  volumes: z.array(z.object({ name: z.string(), sizeBytes: z.int().min(1), sha256: z.string() })),
-});
-
-async function findUnfinished(
-  parent: string,
-  sent: readonly SentRecord[],
-): Promise<Omit<PackTarget, 'previous'> | undefined> {
-  for (const record of sent.toReversed()) {
-    const folder = join(parent, shipmentName(record.site, record.sequence));
-    const journal = await readJournal(folder);
-    if (journal?.attempt !== record.attempt || (await exists(join(folder, MANIFEST_FILE)))) continue;
-    await clearLeftovers(folder, record.sequence, new Set(journal.volumes.map(({ name }) => name)));
-    return { folder, sequence: record.sequence, record: { ...record, state: 'begun' }, journal };
-  }
-  return undefined;
-}
-
-async function readJournal(folder: string): Promise<PackJournal | undefined> {
-  const bytes = await readFileIfExists(join(folder, UNFINISHED_FILE), LIMITS.manifestBytes);
+/** UNFINISHED.json of a folder; undefined when there is none of ours. */
+export async function readJournal(folder: string): Promise<PackJournal | undefined> {
+  const bytes = await readFileIfExists(join(folder, UNFINISHED_FILE), LIMITS.packJournalBytes);
   if (bytes === undefined) return undefined;
   try {
     return JournalSchema.parse(JSON.parse(bytes.toString()));
@@ -98,22 +76,69 @@ async function readJournal(folder: string): Promise<PackJournal | undefined> {
   }
 }
 
+const ABOUT = 'nixferry pack has not finished this shipment. Type the same command again, or delete this folder.';
+
+const JournalSchema = z.object({
+  about: z.string(),
+  attempt: z.string(),
+  inventorySha256: z.string().nullable(),
+  volumes: z.array(
+    z.object({
+      name: z.string(),
+      sizeBytes: z.int().min(1),
+      disc: z.int().min(1).exactOptional(),
+      file: z.string().regex(/^(disc-[0-9]{2,4}\/)?volumes\/[0-9]+-[0-9]+\.tar$/),
+      sha256: z.string(),
+    }),
+  ),
+});
+
+function lastSealed(sent: readonly SentRecord[], before: number): string | null {
+  const last = sent.findLast((record) => record.state === 'sealed' && record.sequence < before);
+  return last?.manifestSha256 ?? null;
+}
+
+async function findUnfinished(
+  parent: string,
+  sent: readonly SentRecord[],
+): Promise<Omit<PackTarget, 'previous'> | undefined> {
+  for (const record of sent.toReversed()) {
+    const folder = join(parent, shipmentName(record.site, record.sequence));
+    const journal = await readJournal(folder);
+    if (journal?.attempt !== record.attempt || (await exists(join(folder, MANIFEST_FILE)))) continue;
+    await clearLeftovers(folder, record.sequence, new Set(journal.volumes.map(({ file }) => file)));
+    return { folder, sequence: record.sequence, record: { ...record, state: 'begun' }, journal };
+  }
+  return undefined;
+}
+
+const OWN_FILES: ReadonlySet<string> = new Set([
+  SIGNATURE_FILE,
+  INVENTORY_FILE,
+  CHECKSUMS_FILE,
+  READ_ME_FILE,
+  TOOLS_FOLDER,
+]);
+
 /** Removes what a killed attempt left half done. Throws `target-occupied` when there is anything that it did not write. */
-async function clearLeftovers(folder: string, sequence: number, finishedVolumes: ReadonlySet<string>): Promise<void> {
-  const own = new Set([SIGNATURE_FILE, INVENTORY_FILE, CHECKSUMS_FILE, READ_ME_FILE, TOOLS_FOLDER]);
+async function clearLeftovers(folder: string, sequence: number, finished: ReadonlySet<string>): Promise<void> {
   const leftovers: string[] = [];
-  for (const name of await readdir(folder)) {
-    if (own.has(name) || name.startsWith(TEMP_NAME_PREFIX)) leftovers.push(join(folder, name));
-    else if (name !== UNFINISHED_FILE && name !== VOLUMES_FOLDER) throw occupied(folder, name);
-  }
-  const volumes = join(folder, VOLUMES_FOLDER);
-  await mkdir(volumes, { recursive: true });
   const isVolume = new RegExp(`^${formatSequence(sequence)}-[0-9]+\\.tar$`);
-  for (const name of await readdir(volumes)) {
-    if (!isVolume.test(name)) throw occupied(volumes, name);
-    if (!finishedVolumes.has(name)) leftovers.push(join(volumes, name));
+  const look = async (below: string, isOwn: (name: string) => boolean): Promise<void> => {
+    for (const name of await readdir(join(folder, below))) {
+      const file = join(below, name);
+      if (finished.has(file)) continue;
+      if (OWN_FILES.has(name) || name.startsWith(TEMP_NAME_PREFIX)) leftovers.push(file);
+      else if (name === VOLUMES_FOLDER) await look(file, (volume) => isVolume.test(volume));
+      else if (below === '' && DISC_FOLDER.test(name)) await look(file, (own) => own === MANIFEST_FILE);
+      else if (isOwn(name)) leftovers.push(file);
+      else throw occupied(join(folder, below), name);
+    }
+  };
+  await look('', (name) => name === UNFINISHED_FILE);
+  for (const file of leftovers) {
+    if (file !== UNFINISHED_FILE) await rm(join(folder, file), { recursive: true });
   }
-  for (const file of leftovers) await rm(file, { recursive: true });
 }
 
 async function refuseOccupied(folder: string): Promise<void> {

@@ -199,7 +199,7 @@ suite('packing', { concurrency: 4 }, () => {
       await writeFile(file, text.replace(/FileSize: .*/, `FileSize: ${2 ** 44}`));
       const large = { ...options, volumeSizeBytes: 4 * 1024 ** 3 - 1024 ** 2 };
       await assert.rejects(packShipment(large), hasCode('no-space', /17\.6 TB.* are free/));
-      assert.deepEqual(await readdir(join(options.to, 'plant-7-0001', 'volumes')), []);
+      assert.deepEqual(await readdir(join(options.to, 'plant-7-0001')), ['UNFINISHED.json']);
     });
   });
 

@@ -1,42 +1,24 @@
-import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NixferryError } from '../base/errors.ts';
-import { freeBytes, syncDirectory, writeFileAtomic } from '../base/files.ts';
+import { freeBytes } from '../base/files.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
-import { type ChecksummedFile, formatChecksums } from './checksums.ts';
-import {
-  CHECKSUMS_FILE,
-  checkSiteName,
-  checkVolumeSize,
-  INVENTORY_FILE,
-  MANIFEST_FILE,
-  READ_ME_FILE,
-  SIGNATURE_FILE,
-  TOOLS_FOLDER,
-  UNFINISHED_FILE,
-  VOLUME_BYTES_DEFAULT,
-  VOLUMES_FOLDER,
-  volumeNames,
-} from './format.ts';
+import { volumeSizeForDiscs } from './disc-layout.ts';
+import { checkSiteName, checkVolumeSize, INVENTORY_FILE, TOOLS_FOLDER, VOLUME_BYTES_DEFAULT } from './format.ts';
 import { formatSize } from './format-size.ts';
 import type { RootLine } from './inventory.ts';
-import { type InventorySummary, writeInventory } from './inventory-file.ts';
-import { formatManifest, type Manifest, type ManifestVolume } from './manifest.ts';
-import { signManifest } from './manifest-signature.ts';
+import { writeInventory } from './inventory-file.ts';
+import type { Manifest } from './manifest.ts';
 import { inventoryRecords, rootLines } from './pack-inventory.ts';
+import { layOut } from './pack-layout.ts';
 import { makeManifest } from './pack-manifest.ts';
 import { volumeSizesOf } from './pack-members.ts';
 import { type PackPlan, planPack } from './pack-plan.ts';
-import { writeStream } from './pack-stream.ts';
-import { openPackTarget, type PackJournal, type PackTarget, writeJournal } from './pack-target.ts';
-import { checkReadBack } from './read-back.ts';
-import { formatReadMe } from './read-me.ts';
-import { keepSent } from './sent.ts';
+import { finishSealed, seal } from './pack-seal.ts';
+import { openPackTarget, type PackTarget } from './pack-target.ts';
+import { writeVolumes } from './pack-volumes.ts';
 import { type Tools, writeTools } from './tools.ts';
-import { VolumeWriter } from './volume-writer.ts';
 
 export interface PackOptions {
   /** Open for writing: it signs, and remembers what was sent. */
@@ -45,8 +27,10 @@ export interface PackOptions {
   /** The folder, on the medium as a rule, in which the shipment's own folder is made. */
   readonly to: string;
   readonly site: string;
-  /** Default 512 MiB. */
+  /** Default 512 MiB, or a part of a disc. */
   readonly volumeSizeBytes?: number | undefined;
+  /** What a disc holds, for a shipment that is laid out on discs. */
+  readonly discBytes?: number | undefined;
   /** Nixferry itself, to be carried along; none where the other side has it. */
   readonly tools?: Tools | undefined;
   /** Program and version, for people. */
@@ -59,6 +43,8 @@ export interface PackOptions {
 
 export interface PackResult {
   readonly folder: string;
+  /** The folders in it that hold everything: '.', or one for each disc. */
+  readonly folders: readonly string[];
   readonly manifest: Manifest;
   /** In hex; names the shipment beyond doubt. */
   readonly manifestSha256: string;
@@ -74,158 +60,85 @@ export interface PackResult {
 export async function packShipment(options: PackOptions): Promise<PackResult> {
   const { mirror, roots, signal, onProgress = ignoreProgress } = options;
   const site = checkSiteName(options.site);
-  const volumeSizeBytes = checkVolumeSize(options.volumeSizeBytes ?? VOLUME_BYTES_DEFAULT);
+  if (options.volumeSizeBytes !== undefined) checkVolumeSize(options.volumeSizeBytes);
   if (roots.length === 0) {
     throw new NixferryError('usage', `the mirror ${mirror.directory} has no roots to pack`, {
       hint: 'collect something first: nixferry collect ROOT…',
     });
   }
   const plan = await planPack(mirror, roots, onProgress, signal);
-  const sizes = volumeSizesOf(plan, volumeSizeBytes);
+  const lines = rootLines(plan);
+  const sealed = await finishSealed(mirror, options.to, site, signal);
+  if (sealed !== undefined && holdsRoots(sealed.manifest, lines)) {
+    return { ...sealed, reusedVolumes: sealed.manifest.volumes.length };
+  }
+  const volumeSizeBytes = checkVolumeSize(options.volumeSizeBytes ?? usualVolumeSize(plan, options.discBytes));
   const target = await openPackTarget(mirror, options.to, site);
-  const work: PackWork = { ...options, site, onProgress, plan, target, volumeSizeBytes, lines: rootLines(plan) };
-  await checkSpace(work, sizes);
+  const { folder } = target;
+  await checkSpace(target, plan, volumeSizeBytes, options);
   const inventory = await writeInventory(
-    join(target.folder, INVENTORY_FILE),
-    inventoryRecords(mirror, plan, work.lines, volumeSizeBytes),
+    join(folder, INVENTORY_FILE),
+    inventoryRecords(mirror, plan, lines, volumeSizeBytes),
     signal,
   );
-  const written = await writeVolumes(work, inventory, sizes);
-  if (options.tools !== undefined) await writeTools(options.tools, join(target.folder, TOOLS_FOLDER), signal);
   const tools = options.tools?.files ?? [];
-  const manifest = makeManifest({ ...work, ...target, inventory, volumes: written.volumes, tools });
-  const manifestSha256 = await seal(work, manifest);
-  return { folder: target.folder, manifest, manifestSha256, reusedVolumes: written.reused };
-}
-
-interface PackWork extends PackOptions {
-  readonly onProgress: OnProgress;
-  readonly plan: PackPlan;
-  readonly target: PackTarget;
-  readonly volumeSizeBytes: number;
-  readonly lines: readonly RootLine[];
+  const toolsBytes = tools.map(({ sizeBytes }) => sizeBytes);
+  const { discBytes } = options;
+  const load = discBytes === undefined ? undefined : { discBytes, inventoryBytes: inventory.sizeBytes, toolsBytes };
+  const layout = layOut(plan, volumeSizeBytes, target.sequence, load);
+  const written = await writeVolumes({ mirror, plan, target, layout, volumeSizeBytes, inventory, onProgress, signal });
+  const [first = '.'] = layout.folders;
+  if (options.tools !== undefined) await writeTools(options.tools, join(folder, first, TOOLS_FOLDER), signal);
+  const manifest = makeManifest({
+    ...options,
+    ...target,
+    site,
+    plan,
+    lines,
+    inventory,
+    volumes: written.volumes,
+    tools,
+  });
+  const result = await seal({ mirror, target, lines, manifest, signal });
+  return { ...result, reusedVolumes: written.reused };
 }
 
 /** Beyond volumes and inventory: manifest, read-me, folders, and what a file system takes for itself. */
 const SPARE_BYTES = 4 * 1024 * 1024;
 const INVENTORY_BYTES_PER_PATH = 1024;
 
-async function checkSpace({ target, plan, tools }: PackWork, sizes: readonly number[]): Promise<void> {
-  const writtenBytes = target.journal.volumes.reduce((total, volume) => total + volume.sizeBytes, 0);
-  const volumesBytes = sizes.reduce((total, sizeBytes) => total + sizeBytes, 0);
-  const toolsBytes = (tools?.files ?? []).reduce((total, file) => total + file.sizeBytes, 0);
-  const neededBytes =
-    volumesBytes - writtenBytes + plan.paths.length * INVENTORY_BYTES_PER_PATH + toolsBytes + SPARE_BYTES;
-  const available = await freeBytes(target.folder);
+function usualVolumeSize(plan: PackPlan, discBytes: number | undefined): number {
+  if (discBytes === undefined) return VOLUME_BYTES_DEFAULT;
+  return volumeSizeForDiscs(discBytes, sum(volumeSizesOf(plan, VOLUME_BYTES_DEFAULT)));
+}
+
+async function checkSpace(
+  { folder, journal }: PackTarget,
+  plan: PackPlan,
+  volumeSizeBytes: number,
+  { tools, discBytes }: PackOptions,
+): Promise<void> {
+  const volumesBytes = sum(volumeSizesOf(plan, volumeSizeBytes));
+  const writtenBytes = sum(journal.volumes.map(({ sizeBytes }) => sizeBytes));
+  const toolsBytes = sum((tools?.files ?? []).map(({ sizeBytes }) => sizeBytes));
+  const folders = discBytes === undefined ? 1 : 1 + Math.ceil((volumesBytes + toolsBytes) / discBytes);
+  const perFolderBytes = plan.paths.length * INVENTORY_BYTES_PER_PATH + SPARE_BYTES;
+  const neededBytes = volumesBytes - writtenBytes + toolsBytes + folders * perFolderBytes;
+  const available = await freeBytes(folder);
   if (neededBytes <= available) return;
   throw new NixferryError(
     'no-space',
-    `${target.folder} needs ${formatSize(neededBytes)}; ${formatSize(available)} are free there`,
+    `${folder} needs ${formatSize(neededBytes)}; ${formatSize(available)} are free there`,
     { hint: 'take a larger medium, or name fewer roots; then type the command again' },
   );
 }
 
-async function writeVolumes(
-  work: PackWork,
-  inventory: InventorySummary,
-  sizes: readonly number[],
-): Promise<{ volumes: ManifestVolume[]; reused: number }> {
-  const { mirror, plan, target, volumeSizeBytes, onProgress, signal } = work;
-  const folder = join(target.folder, VOLUMES_FOLDER);
-  const names = volumeNames(target.sequence, sizes.length);
-  const planned = sizes.map((sizeBytes, index) => ({ name: names[index] ?? '', sizeBytes }));
-  const journal = await readJournalAgain(work, inventory, planned);
-  const volumes = [...journal.volumes];
-  const reused = volumes.length;
-  const totalBytes = sizes.reduce((total, sizeBytes) => total + sizeBytes, 0);
-  onProgress({
-    type: 'phase',
-    phase: 'pack',
-    totalItems: plan.paths.filter((path) => !path.isNarShared).length,
-    totalBytes,
-  });
-  const onVolume = async (volume: ManifestVolume): Promise<void> => {
-    volumes.push(volume);
-    await writeJournal(target.folder, { ...journal, volumes });
-  };
-  await using writer = new VolumeWriter({ folder, volumes: planned, finishedVolumes: reused, onVolume, signal });
-  await writeStream(mirror, plan, volumeSizeBytes, writer, onProgress, signal);
-  await writer.finish();
-  return { volumes, reused };
+/** Whether a shipment is what the same command would write again. */
+function holdsRoots(manifest: Manifest, lines: readonly RootLine[]): boolean {
+  const digest = (root: Manifest['roots'][number]): string => `${root.name} ${root.scope} ${root.digest}`;
+  return manifest.roots.map(digest).join('\n') === lines.map(digest).join('\n');
 }
 
-/** The journal of this attempt, with those volumes that are part of the very same shipment and still read back well. */
-async function readJournalAgain(
-  { target, signal }: PackWork,
-  inventory: InventorySummary,
-  planned: readonly Pick<ManifestVolume, 'name' | 'sizeBytes'>[],
-): Promise<PackJournal> {
-  const volumes: ManifestVolume[] = [];
-  const isSame = target.journal.inventorySha256 === inventory.sha256;
-  for (const [index, volume] of (isSame ? target.journal.volumes : []).entries()) {
-    const { name, sizeBytes } = planned[index] ?? {};
-    if (volume.name !== name || volume.sizeBytes !== sizeBytes) break;
-    try {
-      await checkReadBack(join(target.folder, VOLUMES_FOLDER, volume.name), volume, signal);
-    } catch (error) {
-      signal?.throwIfAborted();
-      // Written anew; if the medium is to blame, that is found out then.
-      if (error instanceof Error) break;
-      throw error;
-    }
-    volumes.push(volume);
-  }
-  const kept = new Set(volumes.map(({ name }) => name));
-  for (const { name } of target.journal.volumes) {
-    if (!kept.has(name)) await rm(join(target.folder, VOLUMES_FOLDER, name), { force: true });
-  }
-  const journal = { ...target.journal, inventorySha256: inventory.sha256, volumes };
-  await writeJournal(target.folder, journal);
-  return journal;
-}
-
-/** Writes the small files, the manifest last, and gives the manifest's sha256. */
-async function seal({ mirror, target, signal }: PackWork, manifest: Manifest): Promise<string> {
-  const { folder } = target;
-  const manifestBytes = formatManifest(manifest);
-  const manifestSha256 = sha256Hex(manifestBytes);
-  const readMe = Buffer.from(formatReadMe(manifest));
-  const signature = Buffer.from(signManifest(manifestBytes, mirror.secretKey));
-  const files: ChecksummedFile[] = [
-    { name: READ_ME_FILE, sha256: sha256Hex(readMe) },
-    { name: INVENTORY_FILE, sha256: manifest.inventory.sha256 },
-    { name: MANIFEST_FILE, sha256: manifestSha256 },
-    { name: SIGNATURE_FILE, sha256: sha256Hex(signature) },
-    ...manifest.volumes.map(({ name, sha256 }) => ({ name: `${VOLUMES_FOLDER}/${name}`, sha256 })),
-    ...manifest.tools.map(({ name, sha256 }) => ({ name: `${TOOLS_FOLDER}/${name}`, sha256 })),
-  ];
-  await checkReadBack(join(folder, INVENTORY_FILE), manifest.inventory, signal);
-  await writeChecked(folder, READ_ME_FILE, readMe, signal);
-  await writeChecked(folder, SIGNATURE_FILE, signature, signal);
-  await writeChecked(folder, CHECKSUMS_FILE, Buffer.from(formatChecksums(files)), signal);
-  await keepSent(
-    mirror,
-    { ...target.record, state: 'sealed', manifestSha256 },
-    manifestBytes,
-    join(folder, INVENTORY_FILE),
-  );
-  await writeChecked(folder, MANIFEST_FILE, manifestBytes, signal);
-  await rm(join(folder, UNFINISHED_FILE));
-  await syncDirectory(folder);
-  return manifestSha256;
-}
-
-async function writeChecked(
-  folder: string,
-  name: string,
-  bytes: Buffer,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const file = join(folder, name);
-  await writeFileAtomic(file, bytes);
-  await checkReadBack(file, { sizeBytes: bytes.length, sha256: sha256Hex(bytes) }, signal);
-}
-
-function sha256Hex(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }

@@ -1,49 +1,87 @@
 import { formatSequence, shipmentName } from './format.ts';
 import { formatSize } from './format-size.ts';
-import type { Manifest } from './manifest.ts';
+import type { RootLine } from './inventory.ts';
+import type { Manifest, ManifestVolume } from './manifest.ts';
+
+/** What the cover page tells beside the manifest. */
+export interface ReadMeDetails {
+  /** The roots as the inventory states them: their store paths tell the versions. */
+  readonly lines?: readonly Pick<RootLine, 'rootPaths'>[] | undefined;
+  /** On which disc the page lies, from 1 on; undefined where the shipment is one folder. */
+  readonly disc?: number | undefined;
+}
 
 /** READ-ME-FIRST.txt: for somebody who finds the medium and has never heard of Nixferry. Plain ASCII, lines of at most 100 characters. */
-export function formatReadMe(manifest: Manifest): string {
+export function formatReadMe(manifest: Manifest, { lines = [], disc }: ReadMeDetails = {}): string {
   return [
-    title(manifest),
-    whatItIs(manifest),
-    whatIsInside(manifest),
-    manifest.tools.length > 0 ? howToImportWithTools(manifest) : howToImport(manifest),
-    howToCheck(manifest),
-    howToUnpack(manifest),
+    title(manifest, disc),
+    whatItIs(manifest, disc),
+    ...(disc === undefined ? [] : [whichDisc(manifest, disc)]),
+    whatIsInside(manifest, lines),
+    howToImport(manifest, disc),
+    howToCheck(manifest, disc),
+    howToUnpack(manifest, disc),
     "The format is described in docs/format.md of Nixferry: a reader of one's own can be written from it.\n",
   ].join('\n');
 }
 
 const ROOTS_SHOWN = 50;
+const DISCS_SHOWN = 100;
+const ROOT_PATHS_SHOWN = 3;
 
-function title({ site, sequence }: Manifest): string {
-  const text = `Shipment ${formatSequence(sequence)} for the site ${site}`;
+function title({ site, sequence, volumes }: Manifest, disc: number | undefined): string {
+  const which = disc === undefined ? '' : `, disc ${disc} of ${discCount(volumes)}`;
+  const text = `Shipment ${formatSequence(sequence)} for the site ${site}${which}`;
   return `${text}\n${'='.repeat(text.length)}\n`;
 }
 
-function whatItIs(manifest: Manifest): string {
-  return `This folder carries software for Nix to a site without internet.
+function whatItIs(manifest: Manifest, disc: number | undefined): string {
+  const { totals, volumes } = manifest;
+  const place = disc === undefined ? 'in volumes/' : `on ${count(discCount(volumes), 'disc')}`;
+  return `This ${disc === undefined ? 'folder' : 'disc'} carries software for Nix to a site without internet.
 
   For:       the site named ${manifest.site}
   From:      the sender with the key ${ascii(manifest.sender)}
   Packed:    ${manifest.created}, by ${ascii(manifest.generator)}
-  Holds:     ${count(manifest.totals.pathCount, 'store path')}, ${formatSize(manifest.totals.narSizeBytes)} when installed
-  Volumes:   ${count(manifest.volumes.length, 'file')} in volumes/, ${formatSize(manifest.totals.volumesSizeBytes)} together
+  Holds:     ${count(totals.pathCount, 'store path')}, ${formatSize(totals.narSizeBytes)} when installed
+  Volumes:   ${count(volumes.length, 'file')} ${place}, ${formatSize(totals.volumesSizeBytes)} together
 `;
 }
 
-function whatIsInside({ roots }: Manifest): string {
-  const lines = roots.slice(0, ROOTS_SHOWN).map((root) => {
+function whichDisc({ volumes }: Manifest, disc: number): string {
+  const last = discCount(volumes);
+  const lines = Array.from({ length: Math.min(last, DISCS_SHOWN) }, (_, index) => {
+    const own = volumes.filter((volume) => volume.disc === index + 1);
+    const ends = new Set([own[0]?.name, own.at(-1)?.name]);
+    const names = own.length === 0 ? 'no volumes' : [...ends].join(' to ');
+    return `  disc ${String(index + 1).padStart(String(last).length)}   ${names}${index + 1 === disc ? '   <- this one' : ''}\n`;
+  });
+  const more = last > DISCS_SHOWN ? `  ... and ${last - DISCS_SHOWN} more\n` : '';
+  return `Which disc this is\n------------------\n${lines.join('')}${more}`;
+}
+
+function whatIsInside({ roots }: Manifest, rootLines: readonly Pick<RootLine, 'rootPaths'>[]): string {
+  const lines = roots.slice(0, ROOTS_SHOWN).map((root, index) => {
     const size = formatSize(root.narSizeBytes);
-    return `  - ${ascii(root.name)} (scope ${root.scope}; ${count(root.pathCount, 'path')}, ${size})\n`;
+    const paths = rootLines[index]?.rootPaths ?? [];
+    // Without the 32 digits: name and version are what a person reads.
+    const names = paths.slice(0, ROOT_PATHS_SHOWN).map((path) => `      ${ascii(path.slice(33))}\n`);
+    const others = paths.length > ROOT_PATHS_SHOWN ? `      ... and ${paths.length - ROOT_PATHS_SHOWN} more\n` : '';
+    const about = `scope ${root.scope}; ${count(root.pathCount, 'path')}, ${size}`;
+    return `  - ${ascii(root.name)} (${about})\n${names.join('')}${others}`;
   });
   const rest = roots.length - lines.length;
   const more = rest > 0 ? `  ... and ${rest} more; manifest.json lists all of them\n` : '';
   return `What it is for\n--------------\n${lines.join('')}${more}`;
 }
 
-function howToImport(manifest: Manifest): string {
+function howToImport(manifest: Manifest, disc: number | undefined): string {
+  const hasTools = manifest.tools.length > 0;
+  if (disc !== undefined) return howToImportDiscs(manifest, hasTools);
+  return hasTools ? howToImportWithTools(manifest) : howToImportFolder(manifest);
+}
+
+function howToImportFolder(manifest: Manifest): string {
   const folder = shipmentName(manifest.site, manifest.sequence);
   return `On the isolated side
 --------------------
@@ -73,6 +111,29 @@ The hash of each file in tools/ is in manifest.json, which the sender has signed
 `;
 }
 
+function howToImportDiscs(manifest: Manifest, hasTools: boolean): string {
+  const discs = discCount(manifest.volumes);
+  const program = hasTools ? 'sh /opt/nixferry/nixferry' : 'nixferry';
+  const tools = `Nothing needs to be installed: Nixferry is on disc 1, for Linux on ${machines(manifest)}.
+Copy it first, so that the drive is free for the other discs:
+
+  cp -r /path/to/disc/tools /opt/nixferry
+
+`;
+  return `On the isolated side
+--------------------
+${hasTools ? tools : ''}Put in one disc after the other, disc 1 first, and type for each, with the path where it is mounted:
+
+  ${program} import /path/to/disc
+
+Until the last disc the command ends with exit code 10 and says which discs are still missing.
+Or name all ${discs} at once, where they are in several drives or were copied to folders:
+
+  ${program} import /path/to/discs/*
+
+${ABOUT_IMPORT}`;
+}
+
 const ABOUT_IMPORT = `Nothing is written to the medium; it may be write-protected. The first time, the command shows ten
 words that stand for the sender's key. Ask the sender for them, over the telephone or on paper; they
 do not stand in this file, because whoever could change the medium could change this file, too.
@@ -89,24 +150,26 @@ const MACHINES: ReadonlyMap<string, string> = new Map([
   ['arm64', 'aarch64'],
 ]);
 
-function howToCheck({ volumes }: Manifest): string {
+function howToCheck({ volumes }: Manifest, disc: number | undefined): string {
   const all = volumes.length === 1 ? 'The volume is' : `All ${volumes.length} volumes are`;
   return `Is the medium in good order?
 ----------------------------
-In this folder, type:
+In the folder of this file, type:
 
   sha256sum --check SHA256SUMS
 
 Each file must be OK. This tells of damage, not of forgery: only the signature does that, and
-nixferry import checks it. ${all} needed for everything. Where something is lost
+nixferry import checks it. ${disc === undefined ? all : `All discs are`} needed for everything. Where something is lost
 or damaged, import what is left all the same: the command says what is missing, and what to do.
 `;
 }
 
-function howToUnpack({ senderKey, storeDir }: Manifest): string {
+function howToUnpack({ senderKey, storeDir }: Manifest, disc: number | undefined): string {
+  const where = disc === undefined ? 'In this folder:' : 'Copy volumes/ of all discs into one folder, and there:';
   return `Without Nixferry
 ----------------
-The volumes are slices of one tar archive, which holds a complete Nix binary cache. In this folder:
+The volumes are slices of one tar archive, which holds a complete Nix binary cache.
+${where}
 
   mkdir /srv/cache
   cat volumes/*.tar | tar -xf - -C /srv/cache
@@ -119,6 +182,10 @@ Then Nix (whose store is ${storeDir}) installs from it, for example with
 
 after the key has been compared with the sender.
 `;
+}
+
+function discCount(volumes: readonly ManifestVolume[]): number {
+  return volumes.reduce((most, { disc = 1 }) => Math.max(most, disc), 1);
 }
 
 function count(amount: number, noun: string): string {

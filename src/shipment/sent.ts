@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -52,6 +53,14 @@ export async function keepSent(
   await copyFile(inventoryFile, `${base}.inventory.jsonl.zst`);
   await writeFileAtomic(`${base}.manifest.json`, manifestBytes);
   await writeSent(mirror, record);
+}
+
+/** The manifest that `keepSent` kept, if it is still what the record says. */
+export async function readSentManifest(mirror: Mirror, record: SentRecord): Promise<Buffer | undefined> {
+  const file = join(sentFolder(mirror, record.site), `${formatSequence(record.sequence)}.manifest.json`);
+  const bytes = await readFileIfExists(file, LIMITS.manifestBytes);
+  if (bytes === undefined || hash('sha256', bytes) !== record.manifestSha256) return undefined;
+  return bytes;
 }
 
 const RECORD_NAME = /^[0-9]{4,9}\.json$/;

@@ -1,21 +1,27 @@
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { explainWriteError } from '../base/errors.ts';
 import { syncDirectory } from '../base/files.ts';
-import type { ManifestVolume } from './manifest.ts';
+import type { PlannedVolume } from './pack-layout.ts';
 import { checkReadBack } from './read-back.ts';
 
 export interface VolumeWriterOptions {
+  /** Of the shipment; those in it that the volumes lie in are there. */
   readonly folder: string;
-  /** Name and size of each volume, in order. */
-  readonly volumes: readonly Pick<ManifestVolume, 'name' | 'sizeBytes'>[];
+  /** In order. */
+  readonly volumes: readonly PlannedVolume[];
   /** How many of them are written already; what goes there is dropped. */
   readonly finishedVolumes: number;
   /** Called for each volume, in order, once it is flushed and was read back well. */
-  readonly onVolume: (volume: ManifestVolume) => Promise<void>;
+  readonly onVolume: (volume: WrittenVolume) => Promise<void>;
   readonly signal: AbortSignal | undefined;
+}
+
+export interface WrittenVolume extends PlannedVolume {
+  /** In hex. */
+  readonly sha256: string;
 }
 
 /** Cuts a stream into volumes whose sizes are known. A volume is read back while the next one is being written. */
@@ -110,15 +116,15 @@ export class VolumeWriter implements AsyncDisposable {
     }
     await this.#handle?.close();
     this.#handle = undefined;
-    await syncDirectory(this.#options.folder);
-    const written = { name: this.#name(), sizeBytes: this.#volumeBytes, sha256: this.#sha256.digest('hex') };
+    await syncDirectory(dirname(path));
+    const written = { ...this.#planned(), sha256: this.#sha256.digest('hex') };
     this.#nextVolume();
     await this.#checking;
     this.#checking = this.#check(path, written);
     this.#checking.catch(() => {});
   }
 
-  async #check(path: string, written: ManifestVolume): Promise<void> {
+  async #check(path: string, written: WrittenVolume): Promise<void> {
     await checkReadBack(path, written, this.#options.signal);
     await this.#options.onVolume(written);
   }
@@ -133,18 +139,18 @@ export class VolumeWriter implements AsyncDisposable {
     return this.#volume < this.#options.finishedVolumes;
   }
 
-  #name(): string {
-    return this.#options.volumes[this.#volume]?.name ?? '';
-  }
-
   #path(): string {
-    return join(this.#options.folder, this.#name());
+    return join(this.#options.folder, this.#planned().file);
   }
 
   #sizeOfVolume(): number {
+    return this.#planned().sizeBytes;
+  }
+
+  #planned(): PlannedVolume {
     const volume = this.#options.volumes[this.#volume];
     if (volume === undefined) throw new Error('the stream is longer than its volumes');
-    return volume.sizeBytes;
+    return volume;
   }
 }
 
