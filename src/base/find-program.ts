@@ -6,6 +6,18 @@ import { delimiter, isAbsolute, join } from 'node:path';
  * medium that somebody else wrote, and must not supply programs.
  */
 export function findProgram(name: string, searchPath = process.env['PATH'] ?? ''): string | undefined {
+  const key = `${name}\0${searchPath}`;
+  const known = found.get(key);
+  if (known !== undefined) return known;
+  const file = search(name, searchPath);
+  if (file !== undefined) found.set(key, file);
+  return file;
+}
+
+// Asked for every NAR. What is not there is looked for again: it may be installed meanwhile.
+const found = new Map<string, string>();
+
+function search(name: string, searchPath: string): string | undefined {
   for (const folder of searchPath.split(delimiter)) {
     if (!isAbsolute(folder)) continue;
     const candidate = join(folder, name);
