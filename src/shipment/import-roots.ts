@@ -1,6 +1,7 @@
 import type { Mirror } from '../mirror/mirror.ts';
 import { makeRootId, type RootRecord, readRoot, writeRoot } from '../mirror/roots.ts';
 import type { StorePathBaseName } from '../nix/index.ts';
+import type { RootLine } from './inventory.ts';
 import type { CheckedInventory } from './inventory-check.ts';
 import type { Manifest } from './manifest.ts';
 
@@ -14,56 +15,88 @@ export interface ImportedRoot {
   readonly missing: readonly string[];
 }
 
+/** By position in the inventory: 1 for what the mirror has. */
+export interface PresentFlags {
+  readonly paths: Uint8Array;
+  readonly needs: Uint8Array;
+}
+
 /**
- * Records the full path list of each root. A record of a later shipment, or one that is complete where this one is not, stays as it is: an
- * older or incomplete shipment may add paths, but never takes anything back.
+ * Records the full path list of each root, with what it needs from before. Whatever the order of arrival, the record that stays is the latest of those
+ * that are complete, else the latest: an older or incomplete shipment may add paths, but never takes anything back.
  */
 export async function recordRoots(
   mirror: Mirror,
   manifest: Manifest,
-  { roots, paths }: CheckedInventory,
-  present: Uint8Array,
+  inventory: CheckedInventory,
+  present: PresentFlags,
 ): Promise<ImportedRoot[]> {
+  const members = membersOf(inventory, present);
   const imported: ImportedRoot[] = [];
-  for (const [position, line] of roots.entries()) {
-    const own: StorePathBaseName[] = [];
-    const missing: string[] = [];
-    for (const [index, { path, roots: memberships }] of paths.entries()) {
-      if (!memberships.includes(position)) continue;
-      own.push(path as StorePathBaseName);
-      if (present[index] !== 1) missing.push(path);
-    }
-    const { sender, site, sequence } = manifest;
-    const identity = {
+  for (const [position, line] of inventory.roots.entries()) {
+    const { own, missing } = members[position] ?? { own: [], missing: [] };
+    const record = rootRecordOf(line, manifest, own, line.complete && missing.length === 0);
+    await recordRoot(mirror, record);
+    imported.push({
       name: line.name,
       request: line.request,
-      scope: line.scope,
-      origin: 'imported' as const,
-      shipment: { sender, site, sequence },
-    };
-    const complete = line.complete && missing.length === 0;
-    const rootPaths = line.rootPaths.map((path) => path as StorePathBaseName);
-    await recordRoot(mirror, {
-      ...identity,
-      format: 1,
-      id: makeRootId(identity),
-      rootPaths,
-      paths: own.sort(),
-      complete,
+      complete: record.complete,
+      pathCount: own.length,
+      missing,
     });
-    imported.push({ name: line.name, request: line.request, complete, pathCount: own.length, missing });
   }
   return imported;
 }
 
+/** Of each root that lacks paths, one of them. */
+export function witnessesOf(roots: readonly ImportedRoot[]): string[] {
+  return [...new Set(roots.flatMap(({ missing }) => missing.slice(0, 1)))];
+}
+
+interface Members {
+  readonly own: StorePathBaseName[];
+  readonly missing: string[];
+}
+
+function membersOf({ roots, needs, paths }: CheckedInventory, present: PresentFlags): Members[] {
+  const members = roots.map((): Members => ({ own: [], missing: [] }));
+  const add = (path: string, memberships: readonly number[], isPresent: boolean): void => {
+    for (const position of memberships) {
+      members[position]?.own.push(path as StorePathBaseName);
+      if (!isPresent) members[position]?.missing.push(path);
+    }
+  };
+  for (const [index, need] of needs.entries()) add(need.path, need.roots, present.needs[index] === 1);
+  for (const [index, path] of paths.entries()) add(path.path, path.roots, present.paths[index] === 1);
+  return members;
+}
+
+function rootRecordOf(
+  line: RootLine,
+  { sender, site, sequence }: Manifest,
+  paths: StorePathBaseName[],
+  complete: boolean,
+): RootRecord {
+  const identity = {
+    name: line.name,
+    request: line.request,
+    scope: line.scope,
+    origin: 'imported' as const,
+    shipment: { sender, site, sequence: line.asOf ?? sequence },
+  };
+  const rootPaths = line.rootPaths.map((path) => path as StorePathBaseName);
+  return { ...identity, format: 1, id: makeRootId(identity), rootPaths, paths: paths.sort(), complete };
+}
+
 async function recordRoot(mirror: Mirror, record: RootRecord): Promise<void> {
   const known = await readRoot(mirror, record.id);
-  if (known !== undefined) {
-    if ((known.shipment?.sequence ?? 0) > (record.shipment?.sequence ?? 0)) return;
-    if (known.complete && !record.complete) return;
-    if (isSameRecord(known, record)) return;
-  }
+  if (known !== undefined && (outranks(known, record) || isSameRecord(known, record))) return;
   await writeRoot(mirror, record);
+}
+
+function outranks(known: RootRecord, record: RootRecord): boolean {
+  if (known.complete !== record.complete) return known.complete;
+  return (known.shipment?.sequence ?? 0) > (record.shipment?.sequence ?? 0);
 }
 
 function isSameRecord(known: RootRecord, record: RootRecord): boolean {

@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import { type PublishCandidate, publish } from '../mirror/publish.ts';
 import { baseNameOf } from '../nix/index.ts';
 import type { ImportFailure, StreamImport } from './import-work.ts';
+import type { PathLine } from './inventory.ts';
 import type { WalkedLine, WalkedMember } from './inventory-walk.ts';
 import { VolumeMissing } from './medium-reader.ts';
 import { checkFile, readMember } from './member-check.ts';
@@ -22,6 +23,7 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
   let publishing: Promise<void> = Promise.resolve();
   let index = 0;
   const running = new Set<Promise<unknown>>();
+  const blocked = new BlockedPaths(work.missingNeeds);
   let fatal: { readonly error: unknown } | undefined;
   try {
     for await (const line of work.lines) {
@@ -30,6 +32,17 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
       if (line.type === 'path') {
         const position = index++;
         if (work.present[position] === 1) continue;
+        const need = blocked.whyBlocked(line.line);
+        if (need !== undefined) {
+          failures.push({
+            kind: 'need',
+            volumes: '',
+            member: line.nar.member.name,
+            path: line.line.path,
+            reason: `it needs ${need}`,
+          });
+          continue;
+        }
         const bytes = stagedBytes(line);
         await slots.acquire(bytes, work.signal);
         const staged = stagePath(work, line, failures).finally(() => {
@@ -63,6 +76,28 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
   } finally {
     // Whatever went wrong: nothing works on behind the caller's back.
     await Promise.allSettled([publishing, ...running]);
+  }
+}
+
+/** Paths that cannot become visible, for somewhere below them one is missing that the shipment does not bring; they are not read at all. */
+class BlockedPaths {
+  /** By base name: the path that is missing. */
+  readonly #needs: Map<string, string>;
+
+  constructor(missing: readonly { readonly path: string }[]) {
+    this.#needs = new Map(missing.map(({ path }) => [path, path]));
+  }
+
+  /** To be asked in the order of the stream, where references come first. */
+  whyBlocked({ path, references }: PathLine): string | undefined {
+    if (this.#needs.size === 0) return undefined;
+    for (const reference of references) {
+      const need = this.#needs.get(reference);
+      if (need === undefined) continue;
+      this.#needs.set(path, need);
+      return need;
+    }
+    return undefined;
   }
 }
 

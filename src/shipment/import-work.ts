@@ -8,9 +8,10 @@ import type { MediumReader } from './medium-reader.ts';
 export interface ImportFailure {
   /**
    * `missing-volume` and `damage`: the medium is to blame. `not-trusted`: the proof of origin that was asked for is lacking. `refused`: the mirror
-   * holds something else under that name. `reference`: the path is good, but one that it refers to could not be taken in.
+   * holds something else under that name. `reference`: the path is good, but one that it refers to could not be taken in. `need`: the same, for one
+   * that the shipment does not bring, for the sender believes it to be here.
    */
-  readonly kind: 'missing-volume' | 'damage' | 'not-trusted' | 'refused' | 'reference';
+  readonly kind: 'missing-volume' | 'damage' | 'not-trusted' | 'refused' | 'reference' | 'need';
   /** The file name of the volume (or of several, joined by "and") that it lies in; empty where the medium is not to blame. */
   readonly volumes: string;
   /** Its name in the tar stream. */
@@ -29,6 +30,8 @@ export interface StreamImport {
   readonly lines: AsyncIterable<WalkedLine>;
   /** By position among the paths of the inventory: whether the mirror has the path. What is taken in is marked. */
   readonly present: Uint8Array;
+  /** Base names of paths that the shipment builds on and the mirror lacks. */
+  readonly missingNeeds: readonly { readonly path: string }[];
   /** Where given, a path needs a signature by one of these or a content address that holds. */
   readonly originKeys: readonly PublicKey[] | undefined;
   readonly onProgress: OnProgress;

@@ -7,7 +7,8 @@ import { readTrustedKeys, trustKey } from '../mirror/trusted-keys.ts';
 import type { PublicKey } from '../nix/index.ts';
 import { shipmentName } from './format.ts';
 import { formatSize } from './format-size.ts';
-import { type ImportedRoot, recordRoots } from './import-roots.ts';
+import { type HealedShipment, healReceived } from './heal-received.ts';
+import { type ImportedRoot, recordRoots, witnessesOf } from './import-roots.ts';
 import { importStream } from './import-stream.ts';
 import type { ImportFailure } from './import-work.ts';
 import { type CheckedInventory, checkInventory } from './inventory-check.ts';
@@ -15,7 +16,7 @@ import { readInventory } from './inventory-file.ts';
 import { walkInventory } from './inventory-walk.ts';
 import type { Manifest } from './manifest.ts';
 import { MediumReader } from './medium-reader.ts';
-import { findPresent } from './present-paths.ts';
+import { findPresent, openPresence } from './present-paths.ts';
 import {
   type FoundShipment,
   type FoundVolume,
@@ -23,7 +24,9 @@ import {
   manifestOfShipment,
   readShipment,
 } from './read-shipment.ts';
+import type { Receipt } from './receipt.ts';
 import { clearQuarantine, keepReceived, readReceived } from './received.ts';
+import { hearOfReceipt, renewReceipt } from './renew-receipt.ts';
 import { authenticate } from './sender.ts';
 import { readSiteName, writeSiteName } from './site-name.ts';
 import { stageInventory } from './stage-inventory.ts';
@@ -61,6 +64,14 @@ export interface ImportResult {
   /** Base names of those of them that the mirror has from another build, with other contents; they stay as they are. */
   readonly otherBuilds: readonly string[];
   readonly roots: readonly ImportedRoot[];
+  /** What the shipment builds on and the mirror does not hold: base names, and the shipment that brought each, as far as the sender knows. */
+  readonly missingNeeds: readonly { readonly path: string; readonly sequence: number | undefined }[];
+  /** Earlier shipments that had come in part and are the better for this one. */
+  readonly healed: readonly HealedShipment[];
+  /** What the site says now of what it holds; the mirror keeps it. */
+  readonly receipt: Receipt;
+  /** The sender knows of receipts that this mirror never gave: it was restored from an older backup, or made anew. */
+  readonly seemsRestored: boolean;
   /** What could not be taken in; `importProblem` puts it in words and gives the exit code. */
   readonly failures: readonly ImportFailure[];
 }
@@ -81,15 +92,22 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
   checkStoreDir(mirror, shipment, manifest);
   await trustKey(mirror, 'sender', sender);
   if (knownSite === undefined) await writeSiteName(mirror, manifest.site);
+  const seemsRestored = await hearOfReceipt(mirror, manifest.receiptCounter);
 
   onProgress({ type: 'phase', phase: 'check', totalItems: manifest.totals.pathCount });
   const inventoryFile = await stageInventory(mirror, shipment, manifest, signal);
   const readLines = () => readInventory(inventoryFile, manifest.inventory, signal);
   const inventory = await checkInventory(readLines(), manifest);
-  const { present, otherBuilds } = await findPresent(mirror, inventory, onProgress, signal);
+  const presence = await openPresence(mirror);
+  const { present, otherBuilds } = await findPresent(presence, inventory.paths, onProgress);
+  const needs = await findPresent(presence, inventory.needs);
+  const missingNeeds = inventory.needs
+    .filter((_, index) => needs.present[index] !== 1)
+    .map(({ path, sequence }) => ({ path, sequence }));
   const presentPaths = countOnes(present);
   const received = await readReceived(mirror, manifest, shipment.manifestSha256);
-  const alreadyImported = received?.isComplete === true && presentPaths === inventory.paths.length;
+  const isAllHere = presentPaths === inventory.paths.length && missingNeeds.length === 0;
+  const alreadyImported = received?.isComplete === true && isAllHere;
 
   let failures: ImportFailure[] = [];
   if (!alreadyImported) {
@@ -109,28 +127,32 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
       reader,
       lines: walkInventory(readLines(), manifest),
       present,
+      missingNeeds,
       originKeys: await originKeysOf(options),
       onProgress,
       signal,
     });
     failures = [...wrongSizes(volumes), ...streamFailures];
   }
-  const roots = await recordRoots(mirror, manifest, inventory, present);
-  const endPaths = countOnes(present);
-  if (!alreadyImported) {
-    await keepReceived(mirror, shipment, manifest, inventoryFile, endPaths === inventory.paths.length);
-  }
+  const roots = await recordRoots(mirror, manifest, inventory, { paths: present, needs: needs.present });
+  if (!alreadyImported) await keepReceived(mirror, shipment, manifest, inventoryFile, witnessesOf(roots));
   await clearQuarantine(mirror, manifest);
+  const importedPaths = countOnes(present) - presentPaths;
+  const healed = importedPaths === 0 ? [] : await healReceived(mirror, await openPresence(mirror), signal);
   return {
     folder: shipment.folder,
     manifest,
     manifestSha256: shipment.manifestSha256,
     sender,
     alreadyImported,
-    importedPaths: endPaths - presentPaths,
+    importedPaths,
     presentPaths,
     otherBuilds,
     roots,
+    missingNeeds,
+    healed,
+    receipt: await renewReceipt(mirror),
+    seemsRestored,
     failures,
   };
 }

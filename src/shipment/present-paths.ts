@@ -1,38 +1,58 @@
-import { mapConcurrent } from '../base/concurrency.ts';
-import { LIMITS } from '../base/limits.ts';
-import type { OnProgress } from '../base/progress.ts';
+import { ignoreProgress, type OnProgress } from '../base/progress.ts';
+import type { IndexedPath } from '../mirror/index.ts';
+import { NAR_PREFIX } from '../mirror/layout.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { hashPartOf, type StorePathBaseName } from '../nix/index.ts';
-import type { CheckedInventory } from './inventory-check.ts';
+import { baseNameOf, hashPartOf, type StorePathBaseName } from '../nix/index.ts';
+
+/** What a mirror says of paths, asked by their base names: what clients can have, so that narinfo and NAR are there. */
+export interface Presence {
+  /** Undefined when clients cannot have the path. */
+  find(path: string): Promise<IndexedPath | undefined>;
+  /** The base names of all paths that clients can have, by hash part. */
+  all(): AsyncGenerator<string, void, undefined>;
+}
+
+/** Looks at the mirror once, and answers for 100,000 paths in about a second. */
+export async function openPresence(mirror: Mirror): Promise<Presence> {
+  await mirror.index.refresh();
+  const nars = new Set<string>();
+  for await (const name of mirror.storage.list(NAR_PREFIX)) nars.add(name);
+  return {
+    async find(path) {
+      const known = await mirror.index.get(hashPartOf(path as StorePathBaseName));
+      return known?.storePath.endsWith(`/${path}`) === true && nars.has(known.url) ? known : undefined;
+    },
+    async *all() {
+      for (const hashPart of await mirror.index.hashParts()) {
+        const known = await mirror.index.get(hashPart);
+        if (known !== undefined && nars.has(known.url)) yield baseNameOf(known.storePath);
+      }
+    },
+  };
+}
 
 export interface PresentPaths {
-  /** By position in the inventory: 1 where the mirror has the path. */
+  /** By position: 1 where the mirror has the path. */
   readonly present: Uint8Array;
   /** Base names of those that it has with other contents: builds are not always reproducible, and Nix takes either. */
   readonly otherBuilds: readonly string[];
 }
 
-/** Looks for each path whether clients of the mirror can have it: its narinfo and its NAR are there. */
+/** Looks for each path whether clients of the mirror can have it. */
 export async function findPresent(
-  mirror: Mirror,
-  { paths }: CheckedInventory,
-  onProgress: OnProgress,
-  signal: AbortSignal | undefined,
+  presence: Presence,
+  paths: readonly { readonly path: string; readonly narHash: string }[],
+  onProgress: OnProgress = ignoreProgress,
 ): Promise<PresentPaths> {
   const present = new Uint8Array(paths.length);
   const otherBuilds: string[] = [];
-  await mapConcurrent(
-    paths,
-    LIMITS.narInfoReadsInFlight,
-    async ({ path, narHash }, index) => {
-      const info = await mirror.readNarInfo(hashPartOf(path as StorePathBaseName));
-      if (info?.storePath.endsWith(`/${path}`) === true && (await mirror.storage.stat(info.url)) !== undefined) {
-        present[index] = 1;
-        if (info.narHash !== narHash) otherBuilds.push(path);
-      }
-      onProgress({ type: 'advance', items: 1 });
-    },
-    signal,
-  );
+  for (const [index, { path, narHash }] of paths.entries()) {
+    const known = await presence.find(path);
+    if (known !== undefined) {
+      present[index] = 1;
+      if (known.narHash !== narHash) otherBuilds.push(path);
+    }
+    onProgress({ type: 'advance', items: 1 });
+  }
   return { present, otherBuilds: otherBuilds.sort() };
 }

@@ -1,11 +1,13 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { systemErrorCode } from '../base/errors.ts';
 import { readFileIfExists, syncDirectory, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { formatSequence } from './format.ts';
-import type { Manifest } from './manifest.ts';
+import { type Manifest, parseManifest } from './manifest.ts';
 import type { FoundShipment } from './read-shipment.ts';
 
 /**
@@ -20,23 +22,45 @@ export async function readReceived(
   manifest: Manifest,
   manifestSha256: string,
 ): Promise<ReceivedRecord | undefined> {
-  const bytes = await readFileIfExists(`${basePath(mirror, manifest, manifestSha256)}.json`, LIMITS.manifestBytes);
-  if (bytes === undefined) return undefined;
-  try {
-    return ReceivedRecordSchema.parse(JSON.parse(bytes.toString()));
-  } catch {
-    // It is written anew by the import that asks.
-    return undefined;
-  }
+  return readRecord(`${basePath(mirror, manifest, manifestSha256)}.json`);
 }
 
-/** Keeps the record and the proof of it; the inventory is moved from where it was staged. */
+/** The records of all shipments that were imported, sorted by sender and sequence; those that cannot be read are left out. */
+export async function readAllReceived(mirror: Mirror): Promise<readonly ReceivedRecord[]> {
+  const folder = join(mirror.layout.folder, 'received');
+  const records: ReceivedRecord[] = [];
+  for (const sender of await namesIn(folder)) {
+    for (const name of await namesIn(join(folder, sender))) {
+      if (!RECORD_NAME.test(name)) continue;
+      const record = await readRecord(join(folder, sender, name));
+      if (record?.sender === sender) records.push(record);
+    }
+  }
+  return records;
+}
+
+/** Manifest and inventory of a shipment that was imported; undefined when the manifest is not what the record says. */
+export async function readReceivedShipment(
+  mirror: Mirror,
+  record: ReceivedRecord,
+): Promise<{ readonly manifest: Manifest; readonly inventoryFile: string } | undefined> {
+  const base = basePath(mirror, record, record.manifestSha256);
+  const bytes = await readFileIfExists(`${base}.manifest.json`, LIMITS.manifestBytes);
+  if (bytes === undefined || hash('sha256', bytes) !== record.manifestSha256) return undefined;
+  return { manifest: parseManifest(bytes, `${base}.manifest.json`), inventoryFile: `${base}.inventory.jsonl.zst` };
+}
+
+export async function writeReceived(mirror: Mirror, record: ReceivedRecord): Promise<void> {
+  await writeFileAtomic(`${basePath(mirror, record, record.manifestSha256)}.json`, `${JSON.stringify(record)}\n`);
+}
+
+/** Keeps the record and the proof of it; the inventory is moved from where it was staged. `missing` names a path of each root that is not whole. */
 export async function keepReceived(
   mirror: Mirror,
   shipment: FoundShipment,
   manifest: Manifest,
   inventoryFile: string,
-  isComplete: boolean,
+  missing: readonly string[],
 ): Promise<void> {
   const base = basePath(mirror, manifest, shipment.manifestSha256);
   const folder = receivedFolder(mirror, manifest);
@@ -52,9 +76,10 @@ export async function keepReceived(
     sender,
     sequence,
     manifestSha256: shipment.manifestSha256,
-    isComplete,
+    isComplete: missing.length === 0,
+    missing: [...missing],
   };
-  await writeFileAtomic(`${base}.json`, `${JSON.stringify(record)}\n`);
+  await writeReceived(mirror, record);
 }
 
 /** Where an import keeps what it needs while it runs; `clearQuarantine` removes it. */
@@ -74,19 +99,44 @@ const ReceivedRecordSchema = z.object({
   sender: z.string(),
   sequence: z.int(),
   manifestSha256: z.string(),
-  /** Whether every path of it was in the mirror when the import ended. */
+  /** Whether every path of its roots was in the mirror when that was last looked at. */
   isComplete: z.boolean(),
+  /** Of each root that was not whole, a path that it lacked: as long as none of these comes, nothing has changed. */
+  missing: z.array(z.string()).default([]),
 });
+
+const RECORD_NAME = /^[0-9]{4,9}-[0-9a-f]{16}\.json$/;
+
+async function readRecord(file: string): Promise<ReceivedRecord | undefined> {
+  const bytes = await readFileIfExists(file, LIMITS.manifestBytes);
+  if (bytes === undefined) return undefined;
+  try {
+    return ReceivedRecordSchema.parse(JSON.parse(bytes.toString()));
+  } catch {
+    // It is written anew by the next import of the shipment.
+    return undefined;
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).sort();
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw error;
+  }
+}
 
 function quarantineFolder(mirror: Mirror, { sender, sequence }: Manifest): string {
   return join(mirror.layout.quarantineFolder, `${sender}-${formatSequence(sequence)}`);
 }
 
-function receivedFolder(mirror: Mirror, { sender }: Manifest): string {
+function receivedFolder(mirror: Mirror, { sender }: Pick<Manifest, 'sender'>): string {
   return join(mirror.layout.folder, 'received', sender);
 }
 
 // The digest keeps apart what a sender numbered twice, after he was restored from a backup.
-function basePath(mirror: Mirror, manifest: Manifest, manifestSha256: string): string {
-  return join(receivedFolder(mirror, manifest), `${formatSequence(manifest.sequence)}-${manifestSha256.slice(0, 16)}`);
+function basePath(mirror: Mirror, shipment: Pick<Manifest, 'sender' | 'sequence'>, manifestSha256: string): string {
+  return join(receivedFolder(mirror, shipment), `${formatSequence(shipment.sequence)}-${manifestSha256.slice(0, 16)}`);
 }

@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import { z } from 'zod';
+import { compressZstd } from '../base/compression/compress-zstd.ts';
+import { decompressStream } from '../base/compression/decompress-stream.ts';
+import { NixferryError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import {
+  formatPublicKey,
+  NixFormatError,
+  type PublicKey,
+  parsePublicKey,
+  publicKeyOf,
+  type SecretKey,
+  signText,
+  verifySignature,
+} from '../nix/index.ts';
+import { parseBoundedJson } from './bounded-json.ts';
+import { FORMAT, isSequence, isSiteName } from './format.ts';
+import { firstProblem } from './manifest.ts';
+
+/** What a site says of itself in a receipt, without the list of its paths. Fields and units: docs/format.md. */
+export type ReceiptHeader = z.infer<typeof HeaderSchema>;
+export type ReceivedShipment = ReceiptHeader['shipments'][number];
+
+/** A receipt as it was read. Whether `key` is that of the site is for the reader to know: `hasSigned` says only that its owner signed. */
+export interface Receipt {
+  readonly header: ReceiptHeader;
+  readonly key: PublicKey;
+  readonly hasSigned: boolean;
+  /** Sha256 of the whole file, in hex. */
+  readonly digest: string;
+  readonly bytes: Buffer;
+  /** The compressed list of paths. */
+  readonly list: Buffer;
+  /** The file's name, for messages. */
+  readonly where: string;
+}
+
+/** What a receipt is made of; the rest of the header follows from it. */
+export type ReceiptContents = Pick<ReceiptHeader, 'site' | 'counter' | 'storeDir' | 'shipments'> & {
+  /** Base names of everything that the site holds, sorted, each once. */
+  readonly paths: readonly string[];
+};
+
+/** Makes and signs a receipt: three lines (purpose, signature, header), then the zstd-compressed list of paths. */
+export async function formatReceipt(contents: ReceiptContents, secret: SecretKey): Promise<Buffer> {
+  const { site, counter, storeDir, shipments, paths } = contents;
+  const text = createHash('sha256');
+  let textSizeBytes = 0;
+  async function* lines(): AsyncGenerator<Buffer> {
+    for (let start = 0; start < paths.length; start += NAMES_PER_CHUNK) {
+      const names = paths.slice(start, start + NAMES_PER_CHUNK);
+      const chunk = Buffer.from(names.map((name) => `${name}\n`).join(''));
+      text.update(chunk);
+      textSizeBytes += chunk.length;
+      yield chunk;
+    }
+  }
+  const list = Buffer.concat(await Array.fromAsync(compressZstd(lines(), { level: ZSTD_LEVEL })));
+  const header: ReceiptHeader = {
+    format: FORMAT,
+    minReader: FORMAT,
+    site,
+    siteKey: formatPublicKey(publicKeyOf(secret)),
+    counter,
+    storeDir,
+    shipments,
+    paths: { count: paths.length, textSizeBytes, sha256: text.digest('hex') },
+  };
+  const body = Buffer.concat([Buffer.from(`${canonicalize(header)}\n`), list]);
+  const signature = signText(secret, Buffer.concat([PURPOSE, body]));
+  return Buffer.concat([PURPOSE, Buffer.from(`${signature}\n`), body]);
+}
+
+/** Reads a receipt, its list of paths aside: that is for `receiptPaths`. Throws `damage` or `newer-format`. */
+export function parseReceipt(bytes: Buffer, where: string): Receipt {
+  if (!bytes.subarray(0, PURPOSE.length).equals(PURPOSE)) throw noReceipt(where, 'it does not begin as one');
+  const signatureEnd = bytes.indexOf(LINE_FEED, PURPOSE.length);
+  const headerEnd = signatureEnd === -1 ? -1 : bytes.indexOf(LINE_FEED, signatureEnd + 1);
+  if (headerEnd === -1 || signatureEnd - PURPOSE.length > SIGNATURE_BYTES) throw noReceipt(where, 'it is cut off');
+  const body = bytes.subarray(signatureEnd + 1);
+  const header = parseHeader(bytes.subarray(signatureEnd + 1, headerEnd), where);
+  const key = parseKey(header.siteKey, where);
+  const signature = bytes.toString('latin1', PURPOSE.length, signatureEnd);
+  return {
+    header,
+    key,
+    hasSigned: verifySignature(signature, Buffer.concat([PURPOSE, body]), [key]),
+    digest: createHash('sha256').update(bytes).digest('hex'),
+    bytes,
+    list: bytes.subarray(headerEnd + 1),
+    where,
+  };
+}
+
+/** The base names of all paths that the site holds, sorted. Throws `damage` when the list is not what the header says. */
+export async function* receiptPaths(receipt: Receipt, signal?: AbortSignal): AsyncGenerator<string, void, undefined> {
+  const { count, textSizeBytes } = receipt.header.paths;
+  const broken = (why: string): NixferryError => noReceipt(receipt.where, `its list of paths ${why}`);
+  const source = decompressStream('zstd', oneChunk(receipt.list), { maxBytes: textSizeBytes, signal });
+  let rest = '';
+  let found = 0;
+  let last = '';
+  for await (const chunk of source) {
+    const lines = `${rest}${chunk.toString('latin1')}`.split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > LONGEST_NAME) throw broken('has a line that is too long');
+    for (const name of lines) {
+      if (!BASE_NAME.test(name)) throw broken('holds something else');
+      if (name <= last) throw broken('is not in order');
+      last = name;
+      found++;
+      yield name;
+    }
+  }
+  if (rest !== '' || found !== count) throw broken(`has ${found} lines, not ${count}`);
+}
+
+/** In front of what is signed, so that a signature made for another purpose is worth nothing here. It is also the first line of the file. */
+const PURPOSE = Buffer.from('nixferry-receipt-v1\n');
+const LINE_FEED = 0x0a;
+const SIGNATURE_BYTES = 1000;
+const HEADER_DEPTH = 4;
+const ZSTD_LEVEL = 9;
+const NAMES_PER_CHUNK = 4096;
+const LONGEST_NAME = 32 + 1 + 211;
+const BASE_NAME = /^[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+._?=-]{1,211}$/;
+
+const hexDigest = z.string().regex(/^[0-9a-f]{64}$/);
+
+const HeaderSchema = z.object({
+  format: z.int().min(1),
+  minReader: z.int().min(1),
+  site: z.string().refine(isSiteName, 'not the name of a site'),
+  siteKey: z.string().max(300),
+  /** Each receipt of a site has a higher one than those before. */
+  counter: z.int().min(1),
+  storeDir: z.string().max(256),
+  /** By sender and sequence. */
+  shipments: z
+    .array(
+      z.object({
+        sender: z.string().max(200),
+        sequence: z.number().refine(isSequence, 'not a sequence number'),
+        manifestSha256: hexDigest,
+        /** Whether the site has every path of its roots. */
+        complete: z.boolean(),
+      }),
+    )
+    .max(LIMITS.receiptShipments),
+  paths: z.object({
+    count: z.int().min(0),
+    textSizeBytes: z.int().min(0).max(LIMITS.receiptTextBytes),
+    /** Of the list as text. */
+    sha256: hexDigest,
+  }),
+});
+
+/** What every format has in common. */
+const VersionSchema = z.object({ format: z.int().min(1), minReader: z.int().min(1) });
+
+function parseHeader(bytes: Buffer, where: string): ReceiptHeader {
+  if (bytes.length > LIMITS.receiptHeaderBytes) throw noReceipt(where, 'its header is too long');
+  const json = parseBoundedJson(bytes, HEADER_DEPTH, `the header of ${where}`);
+  const version = VersionSchema.safeParse(json);
+  if (version.success && version.data.minReader > FORMAT) {
+    throw new NixferryError('newer-format', `${where}: receipt format ${version.data.format} needs a newer Nixferry`, {
+      hint: `use a Nixferry that reads receipts of format ${version.data.minReader}`,
+    });
+  }
+  const header = HeaderSchema.safeParse(json);
+  if (header.success) return header.data;
+  throw noReceipt(where, firstProblem(header.error));
+}
+
+function parseKey(text: string, where: string): PublicKey {
+  try {
+    return parsePublicKey(text);
+  } catch (error) {
+    if (error instanceof NixFormatError) throw noReceipt(where, `its siteKey is no key: ${error.message}`);
+    throw error;
+  }
+}
+
+function noReceipt(where: string, why: string): NixferryError {
+  return new NixferryError('damage', `${where} is not a whole receipt: ${why}`, {
+    hint: 'fetch it from the site again; there: nixferry receipt --to DIR',
+  });
+}
+
+async function* oneChunk(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
