@@ -42,7 +42,10 @@ export function makeManifest(parts: ManifestParts): Manifest {
     storeDir: mirror.storeDir,
     created: parts.created.toISOString(),
     generator: parts.generator,
-    roots: lines.map(({ type: _, rootPaths: __, ...root }) => root),
+    roots: lines.map(({ name, request, scope, complete, pathCount, narSizeBytes, digest, asOf }) => {
+      const root = { name, request, scope, complete, pathCount, narSizeBytes, digest };
+      return asOf === undefined ? root : { ...root, asOf };
+    }),
     totals: {
       pathCount: plan.paths.length,
       needCount: plan.needs.length,

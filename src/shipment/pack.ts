@@ -3,18 +3,18 @@ import { NixferryError } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import type { RootRecord } from '../mirror/roots.ts';
 import { volumeSizeForDiscs } from './disc-layout.ts';
 import { checkSiteName, checkVolumeSize, INVENTORY_FILE, TOOLS_FOLDER, VOLUME_BYTES_DEFAULT } from './format.ts';
 import { formatSize } from './format-size.ts';
 import type { RootLine } from './inventory.ts';
 import { writeInventory } from './inventory-file.ts';
-import type { Manifest } from './manifest.ts';
+import type { Manifest, ManifestBasis, ManifestRoot } from './manifest.ts';
+import { NO_BASIS, type PackBasis } from './pack-basis.ts';
 import { inventoryRecords, rootLines } from './pack-inventory.ts';
 import { layOut } from './pack-layout.ts';
 import { makeManifest } from './pack-manifest.ts';
 import { volumeSizesOf } from './pack-members.ts';
-import { type PackPlan, planPack } from './pack-plan.ts';
+import { type PackedRoot, type PackPlan, planPack } from './pack-plan.ts';
 import { finishSealed, seal } from './pack-seal.ts';
 import { openPackTarget, type PackTarget } from './pack-target.ts';
 import { writeVolumes } from './pack-volumes.ts';
@@ -23,10 +23,12 @@ import { type Tools, writeTools } from './tools.ts';
 export interface PackOptions {
   /** Open for writing: it signs, and remembers what was sent. */
   readonly mirror: Mirror;
-  readonly roots: readonly RootRecord[];
+  readonly roots: readonly PackedRoot[];
   /** The folder, on the medium as a rule, in which the shipment's own folder is made. */
   readonly to: string;
   readonly site: string;
+  /** What the site is taken to have, as `chooseBasis` tells; by default nothing, and everything is sent. */
+  readonly basis?: PackBasis | undefined;
   /** Default 512 MiB, or a part of a disc. */
   readonly volumeSizeBytes?: number | undefined;
   /** What a disc holds, for a shipment that is laid out on discs. */
@@ -58,7 +60,7 @@ export interface PackResult {
  * `target-occupied`, `no-space`.
  */
 export async function packShipment(options: PackOptions): Promise<PackResult> {
-  const { mirror, roots, signal, onProgress = ignoreProgress } = options;
+  const { mirror, roots, basis = NO_BASIS, signal, onProgress = ignoreProgress } = options;
   const site = checkSiteName(options.site);
   if (options.volumeSizeBytes !== undefined) checkVolumeSize(options.volumeSizeBytes);
   if (roots.length === 0) {
@@ -66,10 +68,10 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
       hint: 'collect something first: nixferry collect ROOT…',
     });
   }
-  const plan = await planPack(mirror, roots, onProgress, signal);
+  const plan = await planPack(mirror, roots, onProgress, signal, basis.held);
   const lines = rootLines(plan);
   const sealed = await finishSealed(mirror, options.to, site, signal);
-  if (sealed !== undefined && holdsRoots(sealed.manifest, lines)) {
+  if (sealed !== undefined && isSameOrder(sealed.manifest, lines, basis)) {
     return { ...sealed, reusedVolumes: sealed.manifest.volumes.length };
   }
   const volumeSizeBytes = checkVolumeSize(options.volumeSizeBytes ?? usualVolumeSize(plan, options.discBytes));
@@ -122,7 +124,8 @@ async function checkSpace(
   const writtenBytes = sum(journal.volumes.map(({ sizeBytes }) => sizeBytes));
   const toolsBytes = sum((tools?.files ?? []).map(({ sizeBytes }) => sizeBytes));
   const folders = discBytes === undefined ? 1 : 1 + Math.ceil((volumesBytes + toolsBytes) / discBytes);
-  const perFolderBytes = plan.paths.length * INVENTORY_BYTES_PER_PATH + SPARE_BYTES;
+  const lineCount = plan.paths.length + plan.needs.length;
+  const perFolderBytes = lineCount * INVENTORY_BYTES_PER_PATH + SPARE_BYTES;
   const neededBytes = volumesBytes - writtenBytes + toolsBytes + folders * perFolderBytes;
   const available = await freeBytes(folder);
   if (neededBytes <= available) return;
@@ -134,9 +137,10 @@ async function checkSpace(
 }
 
 /** Whether a shipment is what the same command would write again. */
-function holdsRoots(manifest: Manifest, lines: readonly RootLine[]): boolean {
-  const digest = (root: Manifest['roots'][number]): string => `${root.name} ${root.scope} ${root.digest}`;
-  return manifest.roots.map(digest).join('\n') === lines.map(digest).join('\n');
+function isSameOrder(manifest: Manifest, lines: readonly RootLine[], basis: PackBasis): boolean {
+  const order = (roots: readonly ManifestRoot[], stated: ManifestBasis, lost: readonly number[]): string =>
+    JSON.stringify([stated, lost, roots.map(({ name, scope, digest, asOf }) => [name, scope, digest, asOf])]);
+  return order(manifest.roots, manifest.basis, manifest.lost) === order(lines, basis.stated, basis.lost);
 }
 
 function sum(numbers: readonly number[]): number {
