@@ -65,6 +65,12 @@ export async function intakeNar(intake: NarIntake): Promise<IntakenNar> {
   return { file, fileHash, fileSizeBytes, compression, url: narName(hashDigest(fileHash), compression) };
 }
 
+/** Whether an earlier call has brought all bytes of the file, as far as its size tells: `intakeNar` then checks them without opening the source. */
+export async function isBroughtIn(intake: Pick<NarIntake, 'mirror' | 'expected'>): Promise<boolean> {
+  const { fileSizeBytes } = intake.expected;
+  return fileSizeBytes !== undefined && (await usablePartialBytes(intake)) === fileSizeBytes;
+}
+
 /** The narinfo as it will stand in the mirror: the same path and signatures, with the file that was taken in. */
 export function withIntakenNar(info: NarInfo, nar: IntakenNar): NarInfo {
   const { compression, fileHash, fileSizeBytes, url } = nar;
@@ -81,7 +87,7 @@ class SourceRestarted extends Error {}
 async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
   let resume = intake.reopens ?? true;
   for (;;) {
-    const start = resume ? await usablePartialBytes(intake, file) : 0;
+    const start = resume ? await usablePartialBytes(intake) : 0;
     try {
       return fitsMemory(intake.expected)
         ? await takeInMemory(intake, file, start)
@@ -172,12 +178,12 @@ async function* pieces(intake: NarIntake, start: number): ReturnType<typeof read
 }
 
 /** How much of the file an earlier try left; 0 when it is of no use. */
-async function usablePartialBytes(intake: NarIntake, file: string): Promise<number> {
+async function usablePartialBytes(intake: Pick<NarIntake, 'mirror' | 'expected'>): Promise<number> {
   const { fileSizeBytes } = intake.expected;
   // Where the whole size is not known, nobody can tell a whole file from a part.
   if (fileSizeBytes === undefined) return 0;
   try {
-    const { size } = await stat(file);
+    const { size } = await stat(partialFile(intake, readableCompression(intake.expected)));
     return size <= fileSizeBytes ? size : 0;
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return 0;
@@ -185,7 +191,7 @@ async function usablePartialBytes(intake: NarIntake, file: string): Promise<numb
   }
 }
 
-function partialFile(intake: NarIntake, compression: Compression): string {
+function partialFile(intake: Pick<NarIntake, 'mirror' | 'expected'>, compression: Compression): string {
   const { narHash, fileHash } = intake.expected;
   const suffix = fileHash === undefined ? 'any' : encodeBase32(hashDigest(fileHash).subarray(0, 10));
   const name = `${encodeBase32(hashDigest(narHash))}-${suffix}.${compression}`;

@@ -39,12 +39,21 @@ export class MediumReader implements AsyncDisposable {
     return Math.max(1, ...counts);
   }
 
-  /** The names of the volumes that hold this stretch, for messages. */
+  /** The names of the volumes that hold this stretch, whether they are there or not, for messages. */
   namesOf(position: number, sizeBytes: number): string {
     return this.#walker
       .slices(position, sizeBytes)
-      .map((slice) => this.#volumeOf(slice).name)
+      .map((slice) => this.#volumes[slice.volume - 1]?.name)
       .join(' and ');
+  }
+
+  /** The names of those volumes of this stretch that are not there. */
+  missingOf(position: number, sizeBytes: number): string[] {
+    return this.#walker
+      .slices(position, sizeBytes)
+      .map((slice) => this.#volumes[slice.volume - 1])
+      .filter((volume) => volume?.files.length === 0)
+      .map((volume) => volume?.name ?? '');
   }
 
   /** A stretch as a whole. Throws `damage` when a volume ends too early or cannot be read. `copy` counts from 0. */

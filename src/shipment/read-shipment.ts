@@ -4,9 +4,17 @@ import { join, resolve } from 'node:path';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
 import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
-import { INVENTORY_FILE, MANIFEST_FILE, SIGNATURE_FILE, UNFINISHED_FILE, VOLUMES_FOLDER } from './format.ts';
+import {
+  DISC_FOLDER,
+  INVENTORY_FILE,
+  MANIFEST_FILE,
+  SIGNATURE_FILE,
+  UNFINISHED_FILE,
+  VOLUMES_FOLDER,
+} from './format.ts';
 import { type Manifest, type ManifestVolume, parseManifest } from './manifest.ts';
 import { explainReadError } from './medium-error.ts';
+import { claimedSender } from './sender.ts';
 
 /** A shipment as it lies in folders; nothing of it is trusted yet. */
 export interface FoundShipment {
@@ -28,29 +36,21 @@ export interface FoundVolume extends ManifestVolume {
 }
 
 /**
- * Finds the one shipment in the given folders: in a folder itself, or one level below it. Volumes may be spread over all of them.
- * Throws `not-a-shipment` when there is none, or more than one; `damage` when the medium cannot be read.
+ * Finds the one shipment in the given folders: in a folder itself, in those right below it, or on the discs that lie in these. Volumes may be
+ * spread over all of them. Throws `not-a-shipment` when there is none, or more than one; `damage` when the medium cannot be read.
  */
 export async function readShipment(directories: readonly string[]): Promise<FoundShipment> {
   const given = directories.map((directory) => resolve(directory));
   const folders = (await Promise.all(given.map(shipmentFolders))).flat();
-  const found: { folder: string; bytes: Buffer; sha256: string }[] = [];
-  for (const folder of folders) {
-    const bytes = await readMedium(join(folder, MANIFEST_FILE), LIMITS.manifestBytes);
-    if (bytes !== undefined) found.push({ folder, bytes, sha256: createHash('sha256').update(bytes).digest('hex') });
-  }
+  const found = await readManifests(folders);
   const [first] = found;
   if (first === undefined) throw await nothingFound(given);
-  if (found.some(({ sha256 }) => sha256 !== first.sha256)) throw tooManyFound(found.map(({ folder }) => folder));
-  const signature = await readMedium(join(first.folder, SIGNATURE_FILE), LIMITS.manifestSignatureBytes);
-  return {
-    folder: first.folder,
-    searched: [...new Set([...folders, ...given].flatMap((folder) => [join(folder, VOLUMES_FOLDER), folder]))],
-    manifestFile: join(first.folder, MANIFEST_FILE),
-    manifestBytes: first.bytes,
-    manifestSha256: first.sha256,
-    signatureText: signature?.toString('latin1') ?? '',
-  };
+  const chosen = new Set(found.map(({ sha256 }) => sha256)).size === 1 ? first : onlySigned(found);
+  if (chosen === undefined) throw tooManyFound(found.map(({ folder }) => folder));
+  return shipmentOf(
+    found.filter(({ sha256 }) => sha256 === chosen.sha256),
+    [...new Set([...folders, ...given].flatMap((folder) => [join(folder, VOLUMES_FOLDER), folder]))],
+  );
 }
 
 /** What the manifest says, whoever signed it. Throws `newer-format` or `damage`. */
@@ -77,15 +77,80 @@ export async function findInventories(shipment: FoundShipment): Promise<string[]
 /** Children of a folder that are looked at: a medium has few. */
 const CHILDREN_MAX = 10_000;
 
-/** The folder itself if it holds a manifest, else those right below it that do. */
+interface FoundManifest {
+  readonly folder: string;
+  readonly bytes: Buffer;
+  readonly sha256: string;
+  readonly signatureText: string;
+}
+
+/** The folder itself if it holds a manifest; else those right below it that do, or whose discs do. */
 async function shipmentFolders(directory: string): Promise<string[]> {
   if (await isFile(join(directory, MANIFEST_FILE))) return [directory];
   const found: string[] = [];
   for (const name of (await namesIn(directory)).slice(0, CHILDREN_MAX)) {
     const folder = join(directory, name);
-    if (await isFile(join(folder, MANIFEST_FILE))) found.push(folder);
+    try {
+      if (await isFile(join(folder, MANIFEST_FILE))) found.push(folder);
+      else found.push(...(await discsIn(folder)));
+    } catch (error) {
+      // A folder that is not ours to read, such as lost+found, is not what the user means.
+      if (!(error instanceof NixferryError) || error.code !== 'usage') throw error;
+    }
   }
   return found;
+}
+
+async function discsIn(folder: string): Promise<string[]> {
+  if ((await statIfExists(folder))?.isDirectory() !== true) return [];
+  const discs: string[] = [];
+  for (const name of (await namesIn(folder)).slice(0, CHILDREN_MAX)) {
+    const disc = join(folder, name);
+    if (DISC_FOLDER.test(name) && (await isFile(join(disc, MANIFEST_FILE)))) discs.push(disc);
+  }
+  return discs;
+}
+
+/** A manifest that cannot be read is passed over where another disc has one that can. */
+async function readManifests(folders: readonly string[]): Promise<FoundManifest[]> {
+  const found: FoundManifest[] = [];
+  let problem: unknown;
+  for (const folder of folders) {
+    try {
+      const bytes = await readMedium(join(folder, MANIFEST_FILE), LIMITS.manifestBytes);
+      const signature = await readMedium(join(folder, SIGNATURE_FILE), LIMITS.manifestSignatureBytes);
+      if (bytes === undefined) continue;
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      found.push({ folder, bytes, sha256, signatureText: signature?.toString('latin1') ?? '' });
+    } catch (error) {
+      if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
+      problem ??= error;
+    }
+  }
+  if (found.length === 0 && problem !== undefined) throw problem;
+  return found;
+}
+
+/** The one among several manifests that the sender whom it names has signed: the others are damaged copies of it. */
+function onlySigned(found: readonly FoundManifest[]): FoundManifest | undefined {
+  const signed = new Map<string, FoundManifest>();
+  for (const one of found) {
+    if (claimedSender(shipmentOf([one], []))?.hasSigned === true) signed.set(one.sha256, one);
+  }
+  return signed.size === 1 ? [...signed.values()][0] : undefined;
+}
+
+/** Copies of one manifest; the signatures of all count, for that of one disc may be damaged. */
+function shipmentOf(copies: readonly FoundManifest[], searched: readonly string[]): FoundShipment {
+  const { folder, bytes, sha256 } = copies[0] as FoundManifest;
+  return {
+    folder,
+    searched,
+    manifestFile: join(folder, MANIFEST_FILE),
+    manifestBytes: bytes,
+    manifestSha256: sha256,
+    signatureText: [...new Set(copies.map(({ signatureText }) => signatureText))].join('\n'),
+  };
 }
 
 async function findFiles(folders: readonly string[], name: string): Promise<{ path: string; sizeBytes: number }[]> {

@@ -1,5 +1,5 @@
 import { NixferryError } from '../base/errors.ts';
-import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
+import { intakeNar, isBroughtIn, withIntakenNar } from '../mirror/nar-intake.ts';
 import type { PublishCandidate } from '../mirror/publish.ts';
 import { assessTrust } from '../mirror/trust.ts';
 import type { NarInfo } from '../nix/index.ts';
@@ -38,16 +38,63 @@ export async function stagePath(
   };
   const extents = [nar, narInfo].map((at) => ({ position: at.position, sizeBytes: tarMemberBytes(at.member) }));
   try {
-    const copies = Math.max(...extents.map((extent) => work.reader.copiesOf(extent.position, extent.sizeBytes)));
-    const candidate = await stageFromCopies(work, entry, copies);
+    const candidate = (await stageAgain(work, entry, extents)) ?? (await stageFromMedium(work, entry, extents));
     const refusal = await findDistrust(work, candidate);
     return refusal === undefined ? candidate : note('not-trusted', '', refusal);
   } catch (error) {
-    if (error instanceof VolumeMissing) return note('missing-volume', error.volume.name, error.message);
+    if (error instanceof VolumeMissing) {
+      const missing = new Set(extents.flatMap(({ position, sizeBytes }) => work.reader.missingOf(position, sizeBytes)));
+      return note('missing-volume', [...missing].join(' and '), error.message);
+    }
     if (!isDamage(error)) throw error;
     const volumes = extents.map((extent) => work.reader.namesOf(extent.position, extent.sizeBytes));
     return note('damage', [...new Set(volumes)].join(' and '), error.message);
   }
+}
+
+interface Extent {
+  readonly position: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * A NAR that an earlier import has brought, and that had to wait for a path it refers to, needs no volume again: what is to be known beside its bytes
+ * stands in the signed inventory. Undefined when it is not there as a whole, or the volumes are at hand anyway.
+ */
+async function stageAgain(
+  work: StreamImport,
+  { line }: PathEntry,
+  extents: readonly Extent[],
+): Promise<PublishCandidate | undefined> {
+  if (extents.every(({ position, sizeBytes }) => work.reader.missingOf(position, sizeBytes).length === 0))
+    return undefined;
+  const info = narInfoOf(line, work.storeDir);
+  if (!(await isBroughtIn({ mirror: work.mirror, expected: info }))) return undefined;
+  const open = async (): Promise<never> => {
+    throw new NixferryError('damage', 'what an earlier import had brought is damaged');
+  };
+  try {
+    const intaken = await intakeNar({
+      mirror: work.mirror,
+      expected: info,
+      open,
+      what: line.path,
+      signal: work.signal,
+    });
+    return { info: withIntakenNar(info, intaken), narFile: intaken.file };
+  } catch (error) {
+    if (isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+async function stageFromMedium(
+  work: StreamImport,
+  entry: PathEntry,
+  extents: readonly Extent[],
+): Promise<PublishCandidate> {
+  const copies = Math.max(...extents.map((extent) => work.reader.copiesOf(extent.position, extent.sizeBytes)));
+  return stageFromCopies(work, entry, copies);
 }
 
 async function stageFromCopies(work: StreamImport, entry: PathEntry, copies: number): Promise<PublishCandidate> {
