@@ -1,6 +1,6 @@
 // Makes sure that the programs that the tests and the quickstart call are there: installs them on Debian and Ubuntu when
 // root, otherwise names the command and stops. Nothing is skipped because something is missing.
-// Arguments: further programs that are wanted (`debootstrap`), and `root` where namespaces will be opened.
+// Arguments: further programs that are wanted (`debootstrap`, `chromium`), and `root` where namespaces will be opened.
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs';
@@ -30,7 +30,11 @@ const ALWAYS: Readonly<Record<string, string>> = {
   '/etc/ssl/certs/ca-certificates.crt': 'ca-certificates',
 };
 
-const ON_REQUEST: Readonly<Record<string, string>> = { debootstrap: 'debootstrap' };
+const ON_REQUEST: Readonly<Record<string, string>> = {
+  debootstrap: 'debootstrap',
+  chromium: 'chromium',
+  '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf': 'fonts-dejavu-core',
+};
 
 /** Debian's way to say "install, but start no service": https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt */
 const POLICY_FILE = '/usr/sbin/policy-rc.d';

@@ -95,7 +95,9 @@ export function refuseFilesInShipment(files: readonly (string | undefined)[], sh
 export function refuseWrongSignature(signature: SignatureState, folder: string, trust: readonly string[]): void {
   if (signature.kind === 'verified' || (signature.kind === 'unknown-sender' && trust.length === 0)) return;
   const { verdict, advice } = signatureWords(signature, folder);
-  throw new NixferryError('not-trusted', `${folder}: ${verdict}`, { hint: advice });
+  throw new NixferryError('not-trusted', `${folder}: ${verdict}`, {
+    hint: advice === undefined ? undefined : [advice.text, advice.command ?? ''].join(' ').trimEnd(),
+  });
 }
 
 const PRINTED_CHARACTERS = 64 * 1024;

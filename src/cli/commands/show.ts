@@ -102,10 +102,13 @@ function billOf(description: ShipmentDescription, staged: StagedShipment): Async
 
 function reportJson(description: ShipmentDescription, withPaths: boolean, { output }: CommandRun): void {
   if (!output.json) return;
-  const { packages, roots, signature, manifest, ...rest } = description;
+  const { packages, roots, needs, signature, manifest, ...rest } = description;
   const { roots: _, volumes, inventory, ...head } = manifest;
   for (const root of roots) output.event('root', { ...root });
   for (const one of packages) output.event('package', packageFields(one, withPaths));
+  for (const { narHash, ...need } of withPaths ? needs : []) {
+    output.event('need', { ...need, narSha256: narSha256(narHash) });
+  }
   output.result('', {
     ...rest,
     ...head,
@@ -113,6 +116,7 @@ function reportJson(description: ShipmentDescription, withPaths: boolean, { outp
     volumes,
     signature: signatureFields(signature),
     packageCount: packages.length,
+    needCount: needs.length,
   });
 }
 

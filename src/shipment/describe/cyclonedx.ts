@@ -8,7 +8,7 @@ import {
   type PublicKey,
   parseContentAddress,
 } from '../../nix/index.ts';
-import { type InventoryRecord, narInfoOf, type PathLine } from '../inventory.ts';
+import { type InventoryRecord, type NeedLine, narInfoOf, type PathLine } from '../inventory.ts';
 import { type DescribedPath, isDerivation, namedPath, type ShipmentDescription } from './shipment-description.ts';
 import { narSha256 } from './show-text.ts';
 
@@ -30,8 +30,10 @@ export async function* cycloneDx(
   yield `"metadata":${json(metadata(description, writer))},\n"components":[`;
   let separator = '\n';
   for await (const record of readRecords()) {
-    if (record.type !== 'path') continue;
-    yield separator + json(component(record, described.get(record.path), manifest.storeDir));
+    if (record.type === 'path') {
+      yield separator + json(component(record, described.get(record.path), manifest.storeDir));
+    } else if (record.type === 'need') yield separator + json(neededComponent(record, manifest.storeDir));
+    else continue;
     separator = ',\n';
   }
   const rootPaths = new Set(description.roots.flatMap((root) => root.rootPaths.map(({ path }) => path)));
@@ -104,7 +106,7 @@ function component(line: PathLine, described: DescribedPath | undefined, storeDi
     // What a path is, Nix does not know; `library` is what the specification recommends then.
     type: isDerivation(line) ? 'file' : 'library',
     'bom-ref': `${storeDir}/${line.path}`,
-    name: name === '' ? line.path.slice(33) : name,
+    name: componentName(line.path, name),
     ...(version === '' ? {} : { version }),
     ...(hashes.length === 0 ? {} : { hashes }),
     ...(licences.length === 0 ? {} : { licenses: licences }),
@@ -118,6 +120,28 @@ function component(line: PathLine, described: DescribedPath | undefined, storeDi
       ['nar-size', String(line.narSizeBytes)],
       ['deriver', line.deriver === undefined ? undefined : `${storeDir}/${line.deriver}`],
       ['content-address', line.ca],
+    ]),
+  };
+}
+
+/** A name such as `-1` splits into nothing and a version; the specification wants a name. */
+function componentName(path: string, name: string): string {
+  return name === '' ? path.slice(33) : name;
+}
+
+/** A path that the site has from before: what refers to it is in the shipment, it is not. */
+function neededComponent({ path, narHash, narSizeBytes }: NeedLine, storeDir: string) {
+  const { name, version } = namedPath(path, undefined);
+  return {
+    type: isDerivation({ path }) ? 'file' : 'library',
+    'bom-ref': `${storeDir}/${path}`,
+    name: componentName(path, name),
+    ...(version === '' ? {} : { version }),
+    properties: properties([
+      ['store-path', `${storeDir}/${path}`],
+      ['carried', 'no: the site has it from before'],
+      ['nar-sha256', narSha256(narHash)],
+      ['nar-size', String(narSizeBytes)],
     ]),
   };
 }

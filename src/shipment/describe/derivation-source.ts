@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Compression } from '../../base/compression/compression.ts';
 import { decompressStream } from '../../base/compression/decompress-stream.ts';
@@ -113,8 +114,11 @@ export function derivationsOfMirror(mirror: Mirror, signal?: AbortSignal): Deriv
 export function derivationsOfStore(storeDir: string): DerivationSource {
   return async (path) => {
     if (storeDirOf(path) !== storeDir) return undefined;
+    const file = join(storeDir, baseNameOf(path));
+    // Most are not there, and a failing open costs ten times as much.
+    if (!existsSync(file)) return undefined;
     try {
-      return await readFileIfExists(join(storeDir, baseNameOf(path)), LIMITS.derivationBytes);
+      return await readFileIfExists(file, LIMITS.derivationBytes);
     } catch (error) {
       if (isUnreadable(error) || UNREADABLE_CODES.has(systemErrorCode(error))) return undefined;
       throw error;

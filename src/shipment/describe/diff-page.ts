@@ -1,9 +1,8 @@
-import { formatSize } from '../format-size.ts';
 import { DIFF_SECTIONS, type ShipmentDiff, sizeWords, summaryWords, versionWords } from './diff-text.ts';
 import { escapeHtml, factList, inSections, pageEnd, pageStart } from './html-page.ts';
 import type { PackageDiff } from './shipment-diff.ts';
 import { signatureSeal, tiles } from './show-page.ts';
-import { countWords, numberWords } from './show-words.ts';
+import { countWords, numberWords, timeWords } from './show-words.ts';
 
 /** A comparison as one HTML file, in pieces. `generator` names who wrote it. */
 export function* diffPage(diff: ShipmentDiff, generator: string): Generator<string, void, undefined> {
@@ -19,11 +18,12 @@ export function* diffPage(diff: ShipmentDiff, generator: string): Generator<stri
     [count('removed'), 'removed'],
     [count('rebuilt'), 'rebuilt'],
     [numberWords(diff.unchangedPackages), 'unchanged'],
-    [sizeWords(diff) || formatSize(0), 'unpacked'],
+    [sizeWords(diff) || 'none', 'change of size'],
   ]);
   yield factList([
+    ['for the site', escapeHtml(manifest.site)],
     ['from', escapeHtml(manifest.sender)],
-    ['made', escapeHtml(`${manifest.created} by the sender's clock`)],
+    ['made', escapeHtml(`${timeWords(manifest.created)} by the sender's clock`)],
     ['compared with', escapeHtml(diff.comparedWith)],
     ...summaryWords(diff).map((line): [string, string] => {
       const colon = line.indexOf(': ');
@@ -56,7 +56,7 @@ export function* diffPage(diff: ShipmentDiff, generator: string): Generator<stri
 const ROWS_PER_SECTION = 200;
 const PATHS_PER_SECTION = 250;
 const COLUMNS =
-  '<colgroup><col><col><col><col></colgroup><thead><tr><th>Package</th><th>Version</th><th class="number">Unpacked</th><th class="number">Paths</th></tr></thead>';
+  '<thead><tr><th class="name">Package</th><th class="version">Version</th><th class="number">Unpacked</th><th class="number count">Paths</th></tr></thead>';
 const MARKS: Readonly<Record<PackageDiff['kind'], string>> = {
   added: 'new',
   removed: 'gone',

@@ -39,7 +39,10 @@ export async function heldBefore(options: HeldBeforeOptions): Promise<HeldBefore
     });
   }
   if (mirror.hasKey && formatPublicKey(mirror.publicKey) === manifest.senderKey) {
-    const earlier = await readEarlierSent(mirror, manifest);
+    const { basis, lost } = manifest;
+    const earlier = (await readEarlierSent(mirror, manifest)).filter(({ manifest: { sequence } }) => {
+      return !lost.includes(sequence) && (basis?.type !== 'sequence' || sequence <= basis.sequence);
+    });
     return fromEarlier(options, earlier, `what ${mirror.directory} has sent to ${manifest.site}`);
   }
   if ((await readReceived(mirror, manifest, shipment.manifestSha256)) !== undefined) {

@@ -1,4 +1,4 @@
-import type { InventoryRecord, RootLine } from '../inventory.ts';
+import type { InventoryRecord } from '../inventory.ts';
 import type { HeldPath } from './shipment-diff.ts';
 
 /** A path of an inventory together with the roots that it belongs to, by their position. */
@@ -7,17 +7,11 @@ export interface HeldLine extends HeldPath {
 }
 
 /** What a site holds of a shipment's roots once it was imported: what the inventory carries, and what it needs from before. */
-export async function* heldLines(
-  records: AsyncIterable<InventoryRecord>,
-  onRoot: (root: RootLine, position: number) => void = () => {},
-): AsyncGenerator<HeldLine, void, undefined> {
-  let roots = 0;
+export async function* heldLines(records: AsyncIterable<InventoryRecord>): AsyncGenerator<HeldLine, void, undefined> {
   for await (const record of records) {
-    if (record.type === 'root') onRoot(record, roots++);
-    else if (record.type === 'path') {
-      const { path, deriver, narHash, narSizeBytes } = record;
-      yield { path, deriver, narHash, narSizeBytes, roots: record.roots };
-    }
+    if (record.type !== 'path' && record.type !== 'need') continue;
+    const { path, narHash, narSizeBytes, roots } = record;
+    yield { path, deriver: record.type === 'path' ? record.deriver : undefined, narHash, narSizeBytes, roots };
   }
 }
 

@@ -97,8 +97,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 th, td { text-align: left; vertical-align: top; padding: .28rem .7rem .28rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; font-size: .82rem; }
-.roots col:nth-child(1) { width: 26%; } .roots col:nth-child(3) { width: 7rem; } .roots col:nth-child(4) { width: 6rem; } .roots col:nth-child(5) { width: 8rem; }
-.diff col:nth-child(1) { width: 30%; } .diff col:nth-child(3) { width: 8.5rem; } .diff col:nth-child(4) { width: 7rem; }
+th.name { width: 26%; } th.scope { width: 7.5rem; } th.count { width: 6.5rem; } th.version { width: 16%; } th.number { width: 8.5rem; } th.licence { width: 14%; } th.source { width: 30%; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 1.4rem; }
 .new { color: var(--new); } .gone { color: var(--gone); } .changed { color: var(--changed); }
 .part { content-visibility: auto; contain-intrinsic-size: auto 40rem; }
@@ -108,7 +107,7 @@ code, pre, .mono { font-family: ui-monospace, "DejaVu Sans Mono", "Liberation Mo
 pre { margin: 0; padding: .2rem 0; white-space: pre-wrap; word-break: break-all; line-height: 1.55; }
 summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
 footer { color: var(--soft); font-size: .82rem; padding-top: 2rem; padding-bottom: 2.5rem; }
-@media (max-width: 46rem) { main, footer { padding: 0 .9rem; } th, td { padding-right: .4rem; } .wide { display: none; } dl { grid-template-columns: 1fr; } }
+@media (max-width: 46rem) { main, footer { padding: 0 .9rem; } th, td { padding-right: .4rem; } .wide { display: none; } dl { grid-template-columns: 1fr; } th.name { width: 34%; } th.version { width: auto; } th.number { width: 6.5rem; } }
 @media print {
   :root { --text: #000; --soft: #444; --back: #fff; --panel: #fff; --line: #bbb; --good: #0b4d1e; --good-back: #fff; --bad: #7d0f08; --bad-back: #fff; --new: #000; --gone: #000; --changed: #000; }
   body { font-size: 9.5pt; } main, footer { max-width: none; padding: 0; } header { padding-top: 0; }

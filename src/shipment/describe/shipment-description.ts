@@ -25,6 +25,8 @@ export interface ShipmentDescription {
   readonly packages: readonly DescribedPackage[];
   /** The `.drv` files that travel along: how a client builds, not what it runs. */
   readonly derivations: { readonly pathCount: number; readonly narSizeBytes: number };
+  /** Paths of the roots that do not travel: the site must have them from before. */
+  readonly needs: readonly DescribedNeed[];
   /** Volumes that are in none of the folders, and those of another size than the manifest says. Their contents were not looked at. */
   readonly missingVolumes: readonly string[];
   readonly wrongSizeVolumes: readonly string[];
@@ -35,6 +37,11 @@ export interface ShipmentDescription {
 export interface DescribedRoot extends ManifestRoot {
   /** What was asked for itself. */
   readonly rootPaths: readonly NamedPath[];
+}
+
+export interface DescribedNeed extends Pick<DescribedPath, 'path' | 'narHash' | 'narSizeBytes'> {
+  /** The shipment that brought it, as far as the sender knows. */
+  readonly sequence: number | undefined;
 }
 
 export interface NamedPath {
@@ -82,9 +89,13 @@ export async function describeShipment(options: DescribeOptions): Promise<Shipme
   const found: FoundPath[] = [];
   const shipped = new ShippedDerivations();
   const derivations = { pathCount: 0, narSizeBytes: 0 };
-  const { roots } = await staged.checkInventory((line) => {
+  const rootPaths = new Map<string, string | undefined>();
+  const { roots, needs } = await staged.checkInventory((line) => {
     signal?.throwIfAborted();
+    if (line.type === 'root') for (const path of line.line.rootPaths) rootPaths.set(path, undefined);
     if (line.type !== 'path') return;
+    const { path, deriver } = line.line;
+    if (rootPaths.has(path)) rootPaths.set(path, deriver);
     onProgress({ type: 'advance', items: 1 });
     shipped.add(line);
     if (isDerivation(line.line)) {
@@ -96,15 +107,15 @@ export async function describeShipment(options: DescribeOptions): Promise<Shipme
   await using reader = new MediumReader(volumes, new StreamWalker(manifest.volumes.map((volume) => volume.sizeBytes)));
   const knowledge = new DerivationKnowledge([shipped.source(reader, signal), ...(options.derivationSources ?? [])]);
   const paths = await explain(found, knowledge, manifest.storeDir, onProgress, signal);
-  const derivers = new Map(found.map(({ path, deriver }) => [path, deriver]));
   return {
     folder: shipment.folder,
     manifest,
     manifestSha256: shipment.manifestSha256,
     signature: signatureState(shipment, trusted),
-    roots: roots.map((root) => describedRoot(root, derivers)),
+    roots: roots.map((root) => describedRoot(root, rootPaths)),
     packages: groupPackages(paths),
     derivations,
+    needs,
     missingVolumes: volumes.filter(({ files }) => files.length === 0).map(({ name }) => name),
     wrongSizeVolumes: volumes
       .filter(({ files, sizeBytes }) => files[0] !== undefined && files[0].sizeBytes !== sizeBytes)
@@ -123,9 +134,9 @@ export function isDerivation({ path }: { readonly path: string }): boolean {
 }
 
 function describedRoot(line: RootLine, derivers: ReadonlyMap<string, string | undefined>): DescribedRoot {
-  const { name, request, scope, complete, pathCount, narSizeBytes, digest } = line;
+  const { type: _type, ...root } = line;
   const rootPaths = line.rootPaths.map((path) => namedPath(path, derivers.get(path)));
-  return { name, request, scope, complete, pathCount, narSizeBytes, digest, rootPaths };
+  return { ...root, rootPaths };
 }
 
 /** How many derivations are read at once. */

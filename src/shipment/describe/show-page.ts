@@ -1,6 +1,6 @@
 import { formatSize } from '../format-size.ts';
 import { escapeHtml, factList, inSections, pageEnd, pageStart } from './html-page.ts';
-import type { DescribedPackage, DescribedPath, ShipmentDescription } from './shipment-description.ts';
+import type { DescribedNeed, DescribedPackage, DescribedPath, ShipmentDescription } from './shipment-description.ts';
 import { narSha256 } from './show-text.ts';
 import {
   countWords,
@@ -31,6 +31,7 @@ export function* showPage(description: ShipmentDescription, generator: string): 
   yield `<h2 id="packages">${countWords(packages.length, 'package')}</h2>\n`;
   yield* packageTables(packages);
   yield* pathList(packages);
+  yield* needList(description.needs);
   if (derivations.pathCount > 0) {
     yield `<p class="note">Besides these, ${countWords(derivations.pathCount, 'derivation')} (.drv, ${formatSize(derivations.narSizeBytes)}) travel along: they say how to build, and run nothing themselves.</p>\n`;
   }
@@ -47,7 +48,8 @@ export function signatureSeal({ isVerified, verdict, facts, advice }: SignatureW
           .join('')}</ol>`
       : `<p>${escapeHtml(label)}: <code>${escapeHtml(value)}</code></p>`,
   );
-  const shown = advice === undefined ? '' : `<p>${escapeHtml(advice)}</p>`;
+  const command = advice?.command === undefined ? '' : `<pre>${escapeHtml(advice.command)}</pre>`;
+  const shown = advice === undefined ? '' : `<p>${escapeHtml(advice.text)}</p>${command}`;
   return `<section class="seal ${isVerified ? 'good' : 'bad'}"><strong>Signature ${escapeHtml(verdict)}</strong>${lines.join('')}${shown}</section>\n`;
 }
 
@@ -59,34 +61,45 @@ export function tiles(items: readonly (readonly [value: string, label: string])[
 
 function* rootTable(description: ShipmentDescription): Generator<string> {
   yield `<h2>${countWords(description.roots.length, 'root')}: what was asked for</h2>\n`;
-  yield '<table class="roots"><colgroup><col><col><col><col><col></colgroup>';
-  yield '<thead><tr><th>Root</th><th>Brings</th><th>Scope</th><th class="number">Paths</th><th class="number">Unpacked</th></tr></thead><tbody>\n';
+  yield '<table><thead><tr><th class="name">Root</th><th>Brings</th><th class="scope wide">Scope</th>';
+  yield '<th class="number count wide">Paths</th><th class="number">Unpacked</th></tr></thead><tbody>\n';
   for (const root of description.roots) {
     const { name, request, versions, state } = rootWords(root);
     const asked = request === '' ? '' : `<br><span class="note">asked for as ${escapeHtml(request)}</span>`;
     const warning = root.complete ? '' : `<br><strong class="gone">${escapeHtml(state)}</strong>`;
-    yield `<tr><td><strong>${escapeHtml(name)}</strong>${asked}${warning}</td><td>${escapeHtml(versions)}</td><td>${escapeHtml(root.scope)}</td><td class="number">${numberWords(root.pathCount)}</td><td class="number">${formatSize(root.narSizeBytes)}</td></tr>\n`;
+    yield `<tr><td><strong>${escapeHtml(name)}</strong>${asked}${warning}</td><td>${escapeHtml(versions)}</td><td class="wide">${escapeHtml(root.scope)}</td><td class="number wide">${numberWords(root.pathCount)}</td><td class="number">${formatSize(root.narSizeBytes)}</td></tr>\n`;
   }
   yield '</tbody></table>\n';
 }
 
+/** A list that is read at a glance needs no index. */
+const WITHOUT_LETTERS = 60;
 const ROWS_PER_SECTION = 200;
 const PATHS_PER_SECTION = 250;
 
 function* packageTables(packages: readonly DescribedPackage[]): Generator<string> {
-  const letters = [...new Set(packages.map(letterOf))];
-  if (letters.length > 1) {
-    yield `<nav class="toc" aria-label="Packages by letter">${letters.map((letter) => `<a href="#${anchorOf(letter)}">${escapeHtml(letter)}</a>`).join('')}</nav>\n`;
-  }
   const shows = {
     licences: packages.some(({ licences }) => licences.length > 0),
     urls: packages.some(({ urls }) => urls.length > 0),
   };
-  const start = `<div class="part"><table>${columns(shows)}<tbody>\n`;
+  const table = (group: readonly DescribedPackage[]) =>
+    inSections(
+      group,
+      ROWS_PER_SECTION,
+      `<div class="part"><table>${columns(shows)}<tbody>\n`,
+      (one) => packageRow(one, shows),
+      '</tbody></table></div>\n',
+    );
+  if (packages.length <= WITHOUT_LETTERS) {
+    yield* table(packages);
+    return;
+  }
+  const letters = [...new Set(packages.map(letterOf))];
+  const links = letters.map((letter) => `<a href="#${anchorOf(letter)}">${escapeHtml(letter)}</a>`);
+  yield `<nav class="toc" aria-label="Packages by letter">${links.join('')}</nav>\n`;
   for (const letter of letters) {
-    const group = packages.filter((one) => letterOf(one) === letter);
     yield `<h3 id="${anchorOf(letter)}">${escapeHtml(letter)}</h3>\n`;
-    yield* inSections(group, ROWS_PER_SECTION, start, (one) => packageRow(one, shows), '</tbody></table></div>\n');
+    yield* table(packages.filter((one) => letterOf(one) === letter));
   }
 }
 
@@ -96,9 +109,16 @@ interface ShownColumns {
 }
 
 function columns({ licences, urls }: ShownColumns): string {
-  const licence = licences ? '<th class="wide">Licence</th>' : '';
-  const source = urls ? '<th class="wide">Source</th>' : '';
-  return `<thead><tr><th>Package</th><th>Version</th><th class="number">Unpacked</th><th>Outputs</th>${licence}${source}</tr></thead>`;
+  const shown = [
+    ['name', 'Package'],
+    ['version', 'Version'],
+    ['number', 'Unpacked'],
+    ['outputs', 'Outputs'],
+    ...(licences ? [['licence wide', 'Licence']] : []),
+    ...(urls ? [['source wide', 'Source']] : []),
+  ] as const;
+  const heads = shown.map(([kind, head]) => `<th class="${kind}">${head}</th>`);
+  return `<thead><tr>${heads.join('')}</tr></thead>`;
 }
 
 function packageRow(
@@ -128,7 +148,15 @@ function* pathList(packages: readonly DescribedPackage[]): Generator<string> {
   yield '</details>\n';
 }
 
-function pathRow({ path, narHash, narSizeBytes }: DescribedPath): string {
+function* needList(needs: readonly DescribedNeed[]): Generator<string> {
+  if (needs.length === 0) return;
+  yield `<h2 id="needs">${countWords(needs.length, 'path')} needed from before</h2>\n<p class="note">They belong to the roots and do not travel: import checks that the site has them.</p>\n`;
+  yield `<details><summary>Show ${countWords(needs.length, 'path')}</summary>\n`;
+  yield* inSections(needs, PATHS_PER_SECTION, '<pre class="part">', pathRow, '</pre>\n');
+  yield '</details>\n';
+}
+
+function pathRow({ path, narHash, narSizeBytes }: DescribedNeed | DescribedPath): string {
   return `${narSha256(narHash)}  ${String(narSizeBytes).padStart(12)}  ${escapeHtml(path)}\n`;
 }
 

@@ -23,6 +23,12 @@ export function* showText(description: ShipmentDescription, withPaths: boolean):
   }
   yield `\n${countWords(description.packages.length, 'package')}, by name\n`;
   yield* packageLines(description.packages, withPaths);
+  if (description.needs.length === 0) return;
+  yield `\n${countWords(description.needs.length, 'path')} needed from before${withPaths ? '' : ' (--paths lists them)'}\n`;
+  for (const need of withPaths ? description.needs : []) {
+    const from = need.sequence === undefined ? '' : `  of shipment ${need.sequence}`;
+    yield `  ${need.path}  sha256:${narSha256(need.narHash)}${from}\n`;
+  }
 }
 
 /** Lines of label and value, the values below each other. */
@@ -35,7 +41,9 @@ function* signatureLines({ signature, folder }: ShipmentDescription): Generator<
   const { verdict, facts, advice } = signatureWords(signature, folder);
   yield `signature ${verdict}\n`;
   for (const [label, value] of facts) yield `  ${label}: ${value}\n`;
-  if (advice !== undefined) yield `  ${advice}\n`;
+  if (advice === undefined) return;
+  yield `  ${advice.text}\n`;
+  if (advice.command !== undefined) yield `    ${advice.command}\n`;
 }
 
 function nameCell({ name }: DescribedPackage): string {

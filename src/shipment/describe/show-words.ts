@@ -1,7 +1,8 @@
 import { printable, printableUpTo } from '../../base/printable.ts';
 import { formatPublicKey } from '../../nix/index.ts';
 import { formatSize } from '../format-size.ts';
-import type { DescribedRoot, ShipmentDescription } from './shipment-description.ts';
+import type { Manifest } from '../manifest.ts';
+import { type DescribedRoot, isDerivation, type ShipmentDescription } from './shipment-description.ts';
 import type { SignatureState } from './signature-state.ts';
 
 // What text and page have in common: the same words in the same order. All of it is printable; the page still escapes it for HTML.
@@ -14,7 +15,7 @@ export interface SignatureWords {
   readonly isVerified: boolean;
   readonly verdict: string;
   readonly facts: readonly Fact[];
-  readonly advice: string | undefined;
+  readonly advice: { readonly text: string; readonly command?: string } | undefined;
 }
 
 export function signatureWords(signature: SignatureState, folder: string): SignatureWords {
@@ -23,8 +24,9 @@ export function signatureWords(signature: SignatureState, folder: string): Signa
       isVerified: false,
       verdict: 'NOT VERIFIED: the signature is missing or does not hold',
       facts: [],
-      advice:
-        'The manifest or manifest.sig was changed or damaged. Believe nothing of what follows; take another copy.',
+      advice: {
+        text: 'The manifest or manifest.sig was changed or damaged. Believe nothing of what follows; take another copy.',
+      },
     };
   }
   const key = formatPublicKey(signature.key);
@@ -45,14 +47,19 @@ export function signatureWords(signature: SignatureState, folder: string): Signa
         isVerified: false,
         verdict: 'NOT VERIFIED: signed by a key that is not trusted here',
         facts,
-        advice: `Compare the words with the sender by telephone or on paper. If they agree: nixferry show ${printable(folder)} --trust '${printable(key)}'`,
+        advice: {
+          text: 'Compare the words with the sender by telephone or on paper. If they agree, give the key with --trust.',
+          ...(isPlainWord(key) ? { command: `nixferry show ${quoteForShell(folder)} --trust ${key}` } : {}),
+        },
       };
     case 'other-key':
       return {
         isVerified: false,
         verdict: `NOT VERIFIED: signed by another key named ${printable(signature.key.name)} than the one that is trusted here`,
         facts: [...facts, ['trusted instead', printable(formatPublicKey(signature.trusted))]],
-        advice: 'Ask the sender whether the key was replaced. If it was not, somebody else made this shipment.',
+        advice: {
+          text: 'Ask the sender whether the key was replaced. If it was not, somebody else made this shipment.',
+        },
       };
   }
 }
@@ -65,8 +72,9 @@ export function shipmentFacts(description: ShipmentDescription): Fact[] {
     ['for the site', manifest.site],
     ['from', printable(manifest.sender)],
     ['number', String(manifest.sequence)],
-    ['made', `${manifest.created} by the sender's clock, with ${printableUpTo(manifest.generator, 200)}`],
-    ['builds on', basisWords(manifest.basis)],
+    ['made', `${timeWords(manifest.created)} by the sender's clock, with ${printableUpTo(manifest.generator, 200)}`],
+    ['builds on', basisWords(manifest)],
+    ...deltaFacts(description),
     ['store folder', printable(manifest.storeDir)],
     ['roots', countWords(manifest.roots.length, 'root')],
     ['packages', `${numberWords(packages.length)} by name and version`],
@@ -75,7 +83,7 @@ export function shipmentFacts(description: ShipmentDescription): Fact[] {
       `${numberWords(totals.pathCount)}, of which ${numberWords(derivations.pathCount)} are derivations (.drv)`,
     ],
     ['size', `${formatSize(totals.volumesSizeBytes)} on the medium, ${formatSize(totals.narSizeBytes)} unpacked`],
-    ['volumes', volumeWords(volumes.length, missingVolumes, wrongSizeVolumes)],
+    ['volumes', volumeWords(volumes.length, missingVolumes, wrongSizeVolumes) + discWords(manifest)],
     ['manifest', `sha256 ${manifestSha256}`],
   ];
   return facts;
@@ -85,8 +93,10 @@ export function shipmentFacts(description: ShipmentDescription): Fact[] {
 export function rootWords(root: DescribedRoot): { name: string; request: string; versions: string; state: string } {
   const name = printableUpTo(root.name, 200);
   const request = printableUpTo(root.request, 400);
-  const shown = root.rootPaths.slice(0, ROOT_PATHS_SHOWN).map((path) => packageLabel(path));
-  const more = root.rootPaths.length - shown.length;
+  const built = root.rootPaths.filter((path) => !isDerivation(path));
+  const brought = built.length === 0 ? root.rootPaths : built;
+  const shown = brought.slice(0, ROOT_PATHS_SHOWN).map((path) => packageLabel(path));
+  const more = brought.length - shown.length;
   return {
     name,
     request: request === name ? '' : request,
@@ -115,13 +125,55 @@ export function countWords(count: number, noun: string): string {
 export const NOT_LOOKED_AT =
   'This is what the sender has signed. The contents of the volumes were not read: nixferry import compares every byte with it.';
 
+/** Whether a shell takes it as it is: what a stranger wrote is pasted into a shell as nothing but a word. */
+function isPlainWord(text: string): boolean {
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text);
+}
+
+function quoteForShell(text: string): string {
+  return isPlainWord(text) ? text : `'${printable(text).replaceAll("'", `'\\''`)}'`;
+}
+
+/** `2026-01-02 03:04 UTC`, from an ISO time. */
+export function timeWords(isoTime: string): string {
+  return `${isoTime.slice(0, 16).replace('T', ' ')} UTC`;
+}
+
 const ROOT_PATHS_SHOWN = 12;
 
-function basisWords(basis: ShipmentDescription['manifest']['basis']): string {
-  return basis === null ? 'nothing: an empty mirror can import it' : printable(JSON.stringify(basis));
+function deltaFacts({ manifest, needs }: ShipmentDescription): Fact[] {
+  const facts: Fact[] = [];
+  const needBytes = needs.reduce((total, { narSizeBytes }) => total + narSizeBytes, 0);
+  if (needs.length > 0) {
+    facts.push([
+      'needs',
+      `${countWords(needs.length, 'path')} from before, ${formatSize(needBytes)}: not on the medium`,
+    ]);
+  }
+  if (manifest.lost.length > 0) {
+    facts.push([
+      'sends again',
+      `the share of ${manifest.lost.length === 1 ? 'shipment' : 'shipments'} ${shorten(manifest.lost.map(String))}`,
+    ]);
+  }
+  return facts;
+}
+
+function basisWords({ basis, totals }: Manifest): string {
+  if (basis?.type === 'receipt') return `receipt ${basis.counter} of the site, sha256 ${basis.digest}`;
+  if (basis?.type === 'sequence') {
+    return `all shipments up to ${basis.sequence}, which the sender takes to have arrived`;
+  }
+  return totals.needCount === 0 ? 'nothing: an empty mirror can import it' : 'what the site has from before';
+}
+
+function discWords({ volumes }: Manifest): string {
+  const discs = new Set(volumes.flatMap(({ disc }) => (disc === undefined ? [] : [disc])));
+  return discs.size === 0 ? '' : `; the whole is on ${countWords(discs.size, 'disc')}`;
 }
 
 function volumeWords(count: number, missing: readonly string[], wrongSize: readonly string[]): string {
+  if (missing.length === count) return `${numberWords(count)}, none of them here`;
   const problems = [
     missing.length > 0 ? `${missing.length} not here: ${shorten(missing)}` : '',
     wrongSize.length > 0 ? `${wrongSize.length} of the wrong size: ${shorten(wrongSize)}` : '',
