@@ -2,6 +2,8 @@ import { NixferryError } from '../base/errors.ts';
 import { shipmentName } from './format.ts';
 import type { ImportResult } from './import.ts';
 import type { ImportFailure } from './import-work.ts';
+import type { Manifest } from './manifest.ts';
+import { volumesInWords } from './volumes-in-words.ts';
 
 /**
  * What keeps an import from being whole, as the error with which a command should end; undefined when the site has everything. What could be
@@ -16,7 +18,7 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
   const damaged = ofKind('damage');
   if (damaged.length > 0) {
     return new NixferryError('damage', `${name}: ${list(damaged, describeDamage)} damaged; ${done}`, {
-      hint: `check the medium (cd ${result.folder} && sha256sum --check SHA256SUMS), put a good copy of ${volumesOf(damaged)} beside the others or in a folder of its own, and name all folders: nixferry import ${result.folder} DIR`,
+      hint: `check the medium (cd ${result.folder} && sha256sum --check SHA256SUMS), put a good copy of ${wordsFor(manifest, damaged)} beside the others or in a folder of its own, and name all folders: nixferry import ${result.folder} DIR`,
     });
   }
   const distrusted = ofKind('not-trusted');
@@ -36,9 +38,9 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
     });
   }
   if (incomplete.length === 0) return undefined;
-  const missing = volumesOf(ofKind('missing-volume'));
+  const missing = wordsFor(manifest, withPaths(ofKind('missing-volume')));
   return new NixferryError('import-partial', `${name}: missing ${missing}; ${done}, not ${names(incomplete)}`, {
-    hint: `find ${missing}, or ask the sender for shipment ${manifest.sequence} again, and name all folders: nixferry import ${result.folder} DIR`,
+    hint: `bring what is missing, or ask the sender for shipment ${manifest.sequence} again, and name all folders: nixferry import ${result.folder} DIR${together(manifest, failures)}`,
   });
 }
 
@@ -57,10 +59,30 @@ function describePath({ path, member, reason }: ImportFailure): string {
   return `${path ?? member} (${reason})`;
 }
 
-function volumesOf(failures: readonly ImportFailure[]): string {
-  const volumes = [...new Set(failures.flatMap(({ volumes: joined }) => joined.split(' and ')))].sort();
-  const shown = volumes.slice(0, 20).join(', ');
-  return volumes.length > 20 ? `${shown} and ${volumes.length - 20} more` : shown;
+function volumesOf(failures: readonly ImportFailure[]): string[] {
+  return failures.flatMap(({ volumes: joined }) => joined.split(' and '));
+}
+
+function wordsFor(manifest: Manifest, failures: readonly ImportFailure[]): string {
+  return volumesInWords(manifest, volumesOf(failures));
+}
+
+/** What opens the stream is on the first disc, but no site lacks it: where paths are missing, only these count. */
+function withPaths(failures: readonly ImportFailure[]): readonly ImportFailure[] {
+  const ofPaths = failures.filter(({ path }) => path !== undefined);
+  return ofPaths.length > 0 ? ofPaths : failures;
+}
+
+/** A NAR larger than a disc lies on several, and can only be read where all of them are. */
+function together({ volumes }: Manifest, failures: readonly ImportFailure[]): string {
+  const discOf = new Map(volumes.map(({ name, disc }) => [name, disc]));
+  for (const failure of failures) {
+    if (failure.kind !== 'missing-volume' || failure.path === undefined) continue;
+    const discs = new Set([...volumesOf([failure])].map((name) => discOf.get(name)));
+    if (discs.size > 1)
+      return `; ${failure.path} goes on from disc to disc: copy these to folders, and name them at once`;
+  }
+  return '';
 }
 
 function names(roots: readonly { readonly name: string }[]): string {
