@@ -1,15 +1,16 @@
 import { basename } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { formatPublicKey } from '../nix/index.ts';
 import { CHECKSUMS_FILE } from '../shipment/format.ts';
-import { packShipment } from '../shipment/pack.ts';
+import { MEDIA } from '../shipment/media.ts';
+import { type PackResult, packShipment } from '../shipment/pack.ts';
 import { readTools, type Tools } from '../shipment/tools.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
-import { formatBytes, formatCount } from './format.ts';
+import { formatBytes, formatCount, parseSize } from './format.ts';
 import type { CommandRun } from './run.ts';
 import { toolsFolder } from './tools-folder.ts';
 import { readVersion } from './version.ts';
@@ -20,6 +21,8 @@ export interface PackOptions extends CommonOptions {
   readonly to: string;
   readonly site?: string;
   readonly volumeSize?: number;
+  /** What a disc holds; undefined where the shipment is one folder. */
+  readonly medium?: { readonly discBytes: number | undefined };
   readonly tools: boolean;
 }
 
@@ -27,8 +30,25 @@ export function addPackOptions(command: Command): Command {
   return command
     .requiredOption('--to <dir>', 'the medium: a folder of its own for the shipment is made in it')
     .option('--site <name>', 'the site that the shipment is for (default: site of nixferry.toml)')
-    .option('--volume-size <size>', 'the most that one file of the shipment takes (default: 512MiB)', sizeInBytes)
+    .option(
+      '--medium <name>',
+      `lay the shipment out on discs: ${[...MEDIA.keys()].join(', ')}, or what a disc holds, such as 16GB (default: fat32, one folder)`,
+      medium,
+    )
+    .option(
+      '--volume-size <size>',
+      'the most that one file of the shipment takes (default: 512MiB, or a small part of a disc)',
+      sizeInBytes,
+    )
     .option('--no-tools', 'leave out Nixferry itself (140 MB), which the other side needs if it has none as new');
+}
+
+function medium(value: string): { discBytes: number | undefined } {
+  const name = value.toLowerCase();
+  if (MEDIA.has(name)) return { discBytes: MEDIA.get(name) };
+  const discBytes = parseSize(value);
+  if (discBytes !== undefined && discBytes > 0) return { discBytes };
+  throw new InvalidArgumentError(`It must be one of ${[...MEDIA.keys()].join(', ')}, or a size such as 16GB.`);
 }
 
 /** What a shipment needs beside the mirror: the other side's name, and the Nixferry to carry along. */
@@ -60,6 +80,7 @@ export async function packAndReport(
     to: options.to,
     site,
     volumeSizeBytes: options.volumeSize,
+    discBytes: options.medium?.discBytes,
     tools,
     generator: `nixferry ${readVersion()}`,
     created: new Date(),
@@ -73,9 +94,9 @@ export async function packAndReport(
   output.say(
     [
       `complete: shipment ${sequence} for ${site}: ${formatCount(totals.pathCount, 'path')} in ${formatCount(volumes.length, 'volume')}, ${formatBytes(totals.volumesSizeBytes)}, written and read back`,
-      `  ${result.folder}`,
+      ...whereItIs(result),
       'next, on the isolated side:',
-      `  ${tools === undefined ? 'nixferry' : `sh DIR/${basename(result.folder)}/tools/nixferry`} import DIR --trust ${key}`,
+      `  ${importCommand(result, key)}`,
       'The key is what makes the other side believe the medium: take it over by another way, once.',
       ...(toolsSha256 === undefined
         ? []
@@ -89,7 +110,29 @@ export async function packAndReport(
     manifestSha256: result.manifestSha256,
     totals,
     volumes: volumes.length,
+    discs: discsOf(result).length,
     senderKey: key,
     toolsSha256,
   });
+}
+
+function discsOf({ folders }: PackResult): readonly string[] {
+  return folders.filter((name) => name !== '.');
+}
+
+function whereItIs(result: PackResult): string[] {
+  const discs = discsOf(result);
+  if (discs.length === 0) return [`  ${result.folder}`];
+  const ends = [...new Set([discs[0], discs.at(-1)])].join(' to ');
+  return [
+    `  ${result.folder}: ${ends}`,
+    `Burn what each of these ${formatCount(discs.length, 'folder')} holds onto a disc of its own, and number the discs.`,
+  ];
+}
+
+function importCommand(result: PackResult, key: string): string {
+  const isOnDiscs = discsOf(result).length > 0;
+  const tools = isOnDiscs ? 'DISC1/tools' : `DIR/${basename(result.folder)}/tools`;
+  const program = result.manifest.tools.length === 0 ? 'nixferry' : `sh ${tools}/nixferry`;
+  return isOnDiscs ? `${program} import DISC1 DISC2 … --trust ${key}` : `${program} import DIR --trust ${key}`;
 }

@@ -6,11 +6,17 @@ export interface Signals {
   stop(): void;
 }
 
-/** The first Ctrl-C (or SIGTERM) asks the work to stop cleanly, the second ends the process at once. */
+/**
+ * The first Ctrl-C or SIGTERM asks the work to stop cleanly; another Ctrl-C ends the process at once. Another SIGTERM does not: service
+ * managers send it to the launcher, which passes it on, and to this process as well.
+ */
 export function handleSignals(owner: NodeJS.Process, output: Output): Signals {
   const controller = new AbortController();
-  const onSignal = () => {
-    if (controller.signal.aborted) owner.exit(EXIT.interrupted);
+  const onSignal = (name: NodeJS.Signals) => {
+    if (controller.signal.aborted) {
+      if (name === 'SIGINT') owner.exit(EXIT.interrupted);
+      return;
+    }
     // Only for somebody who sits there: the log of a server stays JSON.
     if (owner.stderr.isTTY) output.warn('stopping (again to stop at once)');
     controller.abort();

@@ -10,6 +10,7 @@ type ExportOptions = CollectOptions & PackOptions;
 export function define(command: Command, run: CommandRun): void {
   addCommonOptions(addPackOptions(addCollectOptions(command)), [
     'nixferry export nixpkgs#hello --site ship --to /media/stick',
+    'nixferry export nixpkgs#hello --site ship --to ./discs --medium bd25',
     'nixferry export --file default.nix --attr web --site plant-7 --to ./medium',
   ]).action((texts: string[], options: ExportOptions) => exportRoots(texts, options, run));
 }

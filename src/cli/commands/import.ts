@@ -35,6 +35,8 @@ export function define(command: Command, run: CommandRun): void {
   addCommonOptions(command, [
     'nixferry import /media/stick --trust office-1:8pV3...',
     'nixferry import /media/stick',
+    'nixferry import /media/disc                   # one disc after the other, disc 1 first',
+    'nixferry import /media/cdrom0 /media/cdrom1   # or all at once',
   ]).action((directories: string[], options: ImportOptions) => importCommand(directories, options, run));
 }
 

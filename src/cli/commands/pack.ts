@@ -8,9 +8,10 @@ import type { CommandRun } from '../run.ts';
 
 export function define(command: Command, run: CommandRun): void {
   command.argument('[roots...]', 'roots as nixferry status names them (default: all roots of the mirror)');
-  addCommonOptions(addPackOptions(command), ['nixferry pack --site ship --to /media/stick']).action(
-    (queries: string[], options: PackOptions) => pack(queries, options, run),
-  );
+  addCommonOptions(addPackOptions(command), [
+    'nixferry pack --site ship --to /media/stick',
+    'nixferry pack --site ship --to ./discs --medium dvd      # disc-01, disc-02 …, each to be burnt for itself',
+  ]).action((queries: string[], options: PackOptions) => pack(queries, options, run));
 }
 
 async function pack(queries: readonly string[], options: PackOptions, run: CommandRun): Promise<void> {
