@@ -54,7 +54,7 @@ export async function heldBefore(options: HeldBeforeOptions): Promise<HeldBefore
   });
 }
 
-/** What another shipment or a mirror in `folder` holds. Throws `not-a-mirror` when it is neither. */
+/** What another shipment or a mirror in `folder` holds. Throws `not-a-shipment` when it is neither. */
 export async function heldAgainst(folder: string, options: HeldBeforeOptions): Promise<HeldBefore> {
   const other = await stageShipment([folder], options.signal).catch((error: unknown) => {
     if (error instanceof NixferryError && error.code === 'not-a-shipment') return undefined;
@@ -69,7 +69,13 @@ export async function heldAgainst(folder: string, options: HeldBeforeOptions): P
       words: `shipment ${sequence} for ${site} from ${sender} (${staged.shipment.folder})`,
     };
   }
-  await using mirror = await openMirror(folder, { access: 'read' });
+  await using mirror = await openMirror(folder, { access: 'read' }).catch((error: unknown) => {
+    if (!(error instanceof NixferryError) || error.code !== 'not-a-mirror') throw error;
+    throw new NixferryError('not-a-shipment', `${folder} is neither a shipment nor a mirror`, {
+      hint: 'give the folder of a shipment, or that of a mirror: --against DIR',
+      cause: error,
+    });
+  });
   return await heldByMirror(mirror, options, () => true);
 }
 
