@@ -50,7 +50,7 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
       failures.set(path.storePath, problemOf(path, error, signal));
     }
   };
-  await mapConcurrent(plan.toFetch, inputs.jobs, fetchOne, signal);
+  await mapConcurrent(inFetchOrder(plan.toFetch), inputs.jobs, fetchOne, signal);
   const blocked = await queue.finish();
   const problems = [...plan.problems, ...failures.values(), ...blocked];
   onProgress({ type: 'phase', phase: 'record roots' });
@@ -61,6 +61,23 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
     fetchedBytes,
     problems,
   };
+}
+
+/**
+ * Large paths first within each wave, so that no core waits at the end for a large one that began last; the waves themselves in
+ * topological order, so that what is fetched can be published.
+ */
+function inFetchOrder(paths: readonly PlannedPath[]): PlannedPath[] {
+  const ordered: PlannedPath[] = [];
+  for (let start = 0; start < paths.length; start += LIMITS.pathsPerPublishWave) {
+    const wave = paths.slice(start, start + LIMITS.pathsPerPublishWave);
+    ordered.push(...wave.sort((a, b) => narSizeOf(b) - narSizeOf(a)));
+  }
+  return ordered;
+}
+
+function narSizeOf(path: PlannedPath): number {
+  return (path.kind === 'upstream' ? path.info : path.local).narSizeBytes;
 }
 
 /** How many transfers run at once where nobody says otherwise. */
