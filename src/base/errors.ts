@@ -46,6 +46,10 @@ export const ERROR_TABLE = {
     exitCode: EXIT.usage,
     summary: 'The directory is not a mirror, or is one that must not be used as such.',
   },
+  'stale-receipt': {
+    exitCode: EXIT.usage,
+    summary: 'The receipt is older than one of that site that was acknowledged before.',
+  },
   'not-a-shipment': { exitCode: EXIT.usage, summary: 'The directory holds no shipment.' },
   'target-occupied': {
     exitCode: EXIT.usage,
@@ -72,7 +76,10 @@ export const ERROR_TABLE = {
   'damage-repaired': { exitCode: EXIT.damageRepaired, summary: 'Damaged files were found and replaced by good ones.' },
   damage: { exitCode: EXIT.damage, summary: 'Bytes are not what they were when they were hashed or signed.' },
   'no-space': { exitCode: EXIT.noSpace, summary: 'The work needs more room than the file system has.' },
-  'wrong-site': { exitCode: EXIT.wrongSite, summary: 'The shipment was made for another site.' },
+  'wrong-site': {
+    exitCode: EXIT.wrongSite,
+    summary: 'The shipment was made for another site, or the receipt by another one.',
+  },
   'newer-format': {
     exitCode: EXIT.newerFormat,
     summary: 'The data was written by a newer Nixferry than this one can read.',

@@ -1,4 +1,5 @@
 import { NixferryError } from '../base/errors.ts';
+import { basisProblem } from './basis-problem.ts';
 import { shipmentName } from './format.ts';
 import type { ImportResult } from './import.ts';
 import type { ImportFailure } from './import-work.ts';
@@ -7,7 +8,7 @@ import { volumesInWords } from './volumes-in-words.ts';
 
 /**
  * What keeps an import from being whole, as the error with which a command should end; undefined when the site has everything. What could be
- * imported was imported all the same. Codes: `damage`, `not-trusted` (with `--require-origin-signature`), `import-partial`.
+ * imported was imported all the same. Codes: `damage`, `not-trusted` (with `--require-origin-signature`), `basis-missing`, `import-partial`.
  */
 export function importProblem(result: ImportResult): NixferryError | undefined {
   const { failures, roots, manifest } = result;
@@ -37,6 +38,8 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
       hint: 'the mirror holds another build of the same path; it stays, and so does everything that refers to it',
     });
   }
+  const basis = basisProblem(result);
+  if (basis !== undefined) return basis;
   if (incomplete.length === 0) return undefined;
   const missing = wordsFor(manifest, withPaths(ofKind('missing-volume')));
   return new NixferryError('import-partial', `${name}: missing ${missing}; ${done}, not ${names(incomplete)}`, {

@@ -8,7 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { parseBoundedJson } from './bounded-json.ts';
 import { formatSequence, isSequence } from './format.ts';
-import { firstProblem } from './manifest.ts';
+import { firstProblem, type Manifest, parseManifest } from './manifest.ts';
 
 /**
  * What the mirror remembers of a shipment for a site: `.nixferry/sent/<site>/<sequence>.json`, with the manifest and the inventory
@@ -61,6 +61,27 @@ export async function readSentManifest(mirror: Mirror, record: SentRecord): Prom
   const bytes = await readFileIfExists(file, LIMITS.manifestBytes);
   if (bytes === undefined || hash('sha256', bytes) !== record.manifestSha256) return undefined;
   return bytes;
+}
+
+/** A shipment that was sealed, as the mirror keeps it. */
+export interface SentShipment {
+  readonly manifest: Manifest;
+  readonly manifestSha256: string;
+  readonly inventoryFile: string;
+}
+
+/** All shipments that were sealed for a site and of which manifest and inventory are kept, the latest first. */
+export async function readSentShipments(mirror: Mirror, site: string): Promise<readonly SentShipment[]> {
+  const shipments: SentShipment[] = [];
+  for (const record of (await readSent(mirror, site)).toReversed()) {
+    const bytes = await readSentManifest(mirror, record);
+    if (record.state !== 'sealed' || record.manifestSha256 === undefined || bytes === undefined) continue;
+    const base = join(sentFolder(mirror, site), formatSequence(record.sequence));
+    const manifest = parseManifest(bytes, `${base}.manifest.json`);
+    const inventoryFile = `${base}.inventory.jsonl.zst`;
+    shipments.push({ manifest, manifestSha256: record.manifestSha256, inventoryFile });
+  }
+  return shipments;
 }
 
 const RECORD_NAME = /^[0-9]{4,9}\.json$/;
