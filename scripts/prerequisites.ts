@@ -26,6 +26,8 @@ const ALWAYS: Readonly<Record<string, string>> = {
   unshare: 'util-linux',
   nsenter: 'util-linux',
   mount: 'mount',
+  genisoimage: 'genisoimage',
+  faketime: 'faketime',
   ps: 'procps',
   '/etc/ssl/certs/ca-certificates.crt': 'ca-certificates',
 };

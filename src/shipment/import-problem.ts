@@ -43,7 +43,7 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
   if (incomplete.length === 0) return undefined;
   const missing = wordsFor(manifest, withPaths(ofKind('missing-volume')));
   return new NixferryError('import-partial', `${name}: missing ${missing}; ${done}, not ${names(incomplete)}`, {
-    hint: `bring what is missing, or ask the sender for shipment ${manifest.sequence} again, and name all folders: nixferry import ${result.folder} DIR${together(manifest, failures)}`,
+    hint: `bring what is missing, or ask the sender for shipment ${manifest.sequence} again, and name all folders: nixferry import ${result.folder} DIR${together(failures)}`,
   });
 }
 
@@ -77,15 +77,9 @@ function withPaths(failures: readonly ImportFailure[]): readonly ImportFailure[]
 }
 
 /** A NAR larger than a disc lies on several, and can only be read where all of them are. */
-function together({ volumes }: Manifest, failures: readonly ImportFailure[]): string {
-  const discOf = new Map(volumes.map(({ name, disc }) => [name, disc]));
-  for (const failure of failures) {
-    if (failure.kind !== 'missing-volume' || failure.path === undefined) continue;
-    const discs = new Set([...volumesOf([failure])].map((name) => discOf.get(name)));
-    if (discs.size > 1)
-      return `; ${failure.path} goes on from disc to disc: copy these to folders, and name them at once`;
-  }
-  return '';
+function together(failures: readonly ImportFailure[]): string {
+  const split = failures.find(({ kind, isSplit }) => kind === 'missing-volume' && isSplit === true);
+  return split === undefined ? '' : `; ${split.path} lies on several: copy these to folders, and name them all at once`;
 }
 
 function names(roots: readonly { readonly name: string }[]): string {

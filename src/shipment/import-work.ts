@@ -19,6 +19,8 @@ export interface ImportFailure {
   /** Base name of the path that the site does not get because of it; undefined for what belongs to no path. */
   readonly path?: string;
   readonly reason: string;
+  /** Of a missing volume: whether others, which are there, hold a part of the path; both are needed at the same time. */
+  readonly isSplit?: boolean;
 }
 
 /** What taking in a stream needs. */

@@ -54,7 +54,11 @@ export async function writeVolumes(work: VolumesWork): Promise<{ volumes: Manife
   });
   await writeStream(mirror, plan, volumeSizeBytes, writer, onProgress, signal);
   await writer.finish();
-  return { volumes: volumes.map(({ file: _, ...volume }) => volume), reused };
+  return { volumes: volumes.map(manifestVolume), reused };
+}
+
+function manifestVolume({ name, sizeBytes, sha256, disc }: WrittenVolume): ManifestVolume {
+  return { name, sizeBytes, sha256, ...(disc === undefined ? {} : { disc }) };
 }
 
 async function makeFolders(folder: string, { folders, volumes }: PackLayout): Promise<void> {

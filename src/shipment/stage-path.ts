@@ -33,8 +33,8 @@ export async function stagePath(
 ): Promise<PublishCandidate | undefined> {
   const { nar, narInfo } = entry;
   const { path } = entry.line;
-  const note = (kind: ImportFailure['kind'], volumes: string, reason: string): undefined => {
-    failures.push({ kind, volumes, member: nar.member.name, path, reason });
+  const note = (kind: ImportFailure['kind'], volumes: string, reason: string, isSplit = false): undefined => {
+    failures.push({ kind, volumes, member: nar.member.name, path, reason, isSplit });
   };
   const extents = [nar, narInfo].map((at) => ({ position: at.position, sizeBytes: tarMemberBytes(at.member) }));
   try {
@@ -43,13 +43,18 @@ export async function stagePath(
     return refusal === undefined ? candidate : note('not-trusted', '', refusal);
   } catch (error) {
     if (error instanceof VolumeMissing) {
-      const missing = new Set(extents.flatMap(({ position, sizeBytes }) => work.reader.missingOf(position, sizeBytes)));
-      return note('missing-volume', [...missing].join(' and '), error.message);
+      const missing = namesOf(extents, (position, sizeBytes) => work.reader.missingOf(position, sizeBytes));
+      const all = namesOf(extents, (position, sizeBytes) => work.reader.namesOf(position, sizeBytes).split(' and '));
+      return note('missing-volume', missing.join(' and '), error.message, missing.length < all.length);
     }
     if (!isDamage(error)) throw error;
     const volumes = extents.map((extent) => work.reader.namesOf(extent.position, extent.sizeBytes));
     return note('damage', [...new Set(volumes)].join(' and '), error.message);
   }
+}
+
+function namesOf(extents: readonly Extent[], names: (position: number, sizeBytes: number) => string[]): string[] {
+  return [...new Set(extents.flatMap(({ position, sizeBytes }) => names(position, sizeBytes)))];
 }
 
 interface Extent {
@@ -70,14 +75,11 @@ async function stageAgain(
     return undefined;
   const info = narInfoOf(line, work.storeDir);
   if (!(await isBroughtIn({ mirror: work.mirror, expected: info }))) return undefined;
-  const open = async (): Promise<never> => {
-    throw new NixferryError('damage', 'what an earlier import had brought is damaged');
-  };
   try {
     const intaken = await intakeNar({
       mirror: work.mirror,
       expected: info,
-      open,
+      open: refuseToOpen,
       what: line.path,
       signal: work.signal,
     });
@@ -86,6 +88,10 @@ async function stageAgain(
     if (isDamage(error)) return undefined;
     throw error;
   }
+}
+
+async function refuseToOpen(): Promise<never> {
+  throw new NixferryError('damage', 'what an earlier import had brought is damaged');
 }
 
 async function stageFromMedium(
