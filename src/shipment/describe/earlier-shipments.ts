@@ -5,23 +5,35 @@ import { readFileIfExists } from '../../base/files.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
 import { readInventory } from '../inventory-file.ts';
+import { readAcknowledged } from '../known-sites.ts';
 import { type Manifest, parseManifest } from '../manifest.ts';
-import { readSent } from '../sent.ts';
-import { heldLines, isSameRoot } from './held-lines.ts';
+import { readSentShipments, type SentShipment } from '../sent.ts';
+import { heldLines, heldPath, isSameRoot } from './held-lines.ts';
 import type { HeldPath, HeldPaths } from './shipment-diff.ts';
 
 /** A shipment of which a mirror kept manifest and inventory. */
-export interface KeptShipment {
-  readonly manifest: Manifest;
-  readonly inventoryFile: string;
+export type KeptShipment = Pick<SentShipment, 'manifest' | 'inventoryFile'>;
+
+/**
+ * What this mirror has sealed for the site before the given shipment, as far as that takes it to have arrived: up to the sequence that it builds on;
+ * what the receipt that it builds on lists, if that is still the last one here; without what it sends again as lost. The latest first.
+ */
+export async function readEarlierSent(mirror: Mirror, manifest: Manifest): Promise<KeptShipment[]> {
+  const { site, basis, lost } = manifest;
+  const sent = earlierThan(await readSentShipments(mirror, site), manifest.sequence);
+  const arrived = basis?.type === 'receipt' ? await arrivedBy(mirror, site, basis.digest) : undefined;
+  return sent.filter(({ manifest: { sequence }, manifestSha256 }) => {
+    if (lost.includes(sequence)) return false;
+    if (basis?.type === 'sequence') return sequence <= basis.sequence;
+    return arrived === undefined || arrived.has(manifestSha256);
+  });
 }
 
-/** What this mirror has sealed for the site before the given shipment, the latest first. */
-export async function readEarlierSent(mirror: Mirror, { site, sequence }: Manifest): Promise<KeptShipment[]> {
-  const records = await readSent(mirror, site);
-  const sealed = new Set(records.filter(({ state }) => state === 'sealed').map((record) => record.sequence));
-  const kept = await readKept(join(mirror.layout.folder, 'sent', site));
-  return earlierThan(kept, sequence).filter(({ manifest }) => manifest.site === site && sealed.has(manifest.sequence));
+/** The hashes of the manifests that a receipt lists; undefined when it is not the one that is kept. */
+async function arrivedBy(mirror: Mirror, site: string, digest: string): Promise<ReadonlySet<string> | undefined> {
+  const receipt = await readAcknowledged(mirror, site);
+  if (receipt?.digest !== digest) return undefined;
+  return new Set(receipt.header.shipments.map(({ manifestSha256 }) => manifestSha256));
 }
 
 /** What this mirror has imported from the sender before the given shipment, the latest first. */
@@ -53,11 +65,9 @@ export async function heldAfter(
       found.add(wanted);
       latest.add(position);
     }
-    for await (const { roots: memberships, ...path } of heldLines(
-      readInventory(inventoryFile, manifest.inventory, signal),
-    )) {
-      if (held.has(path.path)) continue;
-      if (after.has(path.path) || memberships.some((root) => latest.has(root))) held.set(path.path, path);
+    for await (const line of heldLines(readInventory(inventoryFile, manifest.inventory, signal))) {
+      const isWanted = after.has(line.path) || line.roots.some((root) => latest.has(root));
+      if (isWanted && !held.has(line.path)) held.set(line.path, heldPath(line));
     }
   }
   return held;
@@ -78,7 +88,7 @@ async function readKept(folder: string): Promise<KeptShipment[]> {
   return kept;
 }
 
-function earlierThan(kept: readonly KeptShipment[], sequence: number): KeptShipment[] {
+function earlierThan<Kept extends KeptShipment>(kept: readonly Kept[], sequence: number): Kept[] {
   return kept
     .filter(({ manifest }) => manifest.sequence < sequence)
     .sort((a, b) => b.manifest.sequence - a.manifest.sequence);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -14,9 +15,12 @@ import {
 import type { Mirror } from '../../mirror/mirror.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { baseNameOf } from '../../nix/index.ts';
+import { acknowledgeReceipt } from '../acknowledge.ts';
+import { chooseBasis } from '../choose-basis.ts';
 import { importShipment } from '../import.ts';
 import { packShipment } from '../pack.ts';
 import { NO_BASIS, type PackBasis } from '../pack-basis.ts';
+import { renewReceipt } from '../renew-receipt.ts';
 import { heldAgainst, heldBefore, heldBy } from './held-before.ts';
 import { describeShipment } from './shipment-description.ts';
 import { diffHoldings } from './shipment-diff.ts';
@@ -28,6 +32,7 @@ const PATHS: readonly TestPath[] = [
   { name: 'libc-1', contents: noise('libc', 500) },
   { name: 'app-1', contents: noise('app 1', 500), references: ['libc-1'] },
   { name: 'app-2', contents: noise('app 2', 500), references: ['libc-1'] },
+  { name: 'app-3', contents: noise('app 3', 500), references: ['libc-1'] },
   { name: 'other-1', contents: noise('other', 500) },
 ];
 
@@ -81,6 +86,34 @@ for (const [what, basisOf] of [
     assert.deepEqual(await changes(second, site), ['changed app', 'unchanged 1'], 'as it was before');
   });
 }
+
+test('heldBefore goes by the receipt that the shipment builds on when one in between never arrived', async () => {
+  await using temp = await makeTempFolder();
+  await using made = await makeTestMirror(join(temp.folder, 'sender'), PATHS);
+  const { mirror } = made;
+  const [first] = await shipTwice(made, temp.folder, NO_BASIS);
+  await using site = await openMirror(join(temp.folder, 'site'), { access: 'write', create: true });
+  await importShipment({ mirror: site, directories: [first], trust: [mirror.publicKey] });
+  const receipt = join(temp.folder, 'receipt.nixferry');
+  await writeFile(receipt, (await renewReceipt(site)).bytes);
+  await acknowledgeReceipt({ mirror, receipt, trust: [site.publicKey] });
+  const roots = [makeTestRoot(made.paths, 'app', ['app-3'])];
+  const basis = await chooseBasis(mirror, PACK.site, roots, { type: 'acknowledged' });
+  const third = await packShipment({ ...PACK, mirror, to: join(temp.folder, 'third'), roots, basis });
+
+  await using staged = await stageShipment([third.folder]);
+  const options = { staged, after: await heldBy(staged), mirror };
+  const { paths, words } = await heldBefore(options);
+  assert.deepEqual(
+    diffHoldings(paths, options.after).packages.map(({ name, oldVersions, newVersions }) => [
+      name,
+      oldVersions,
+      newVersions,
+    ]),
+    [['app', ['1'], ['3']]],
+  );
+  assert.match(words, /shipments up to number 1$/);
+});
 
 test('heldAgainst compares with all of another shipment, or with a mirror', async () => {
   await using temp = await makeTempFolder();

@@ -6,7 +6,7 @@ import { formatPublicKey, hashPartOf, type StorePathBaseName } from '../../nix/i
 import type { Manifest } from '../manifest.ts';
 import { readReceived } from '../received.ts';
 import { heldAfter, type KeptShipment, readEarlierReceived, readEarlierSent } from './earlier-shipments.ts';
-import { heldLines, isSameRoot } from './held-lines.ts';
+import { heldLines, heldPath, isSameRoot } from './held-lines.ts';
 import type { HeldPath, HeldPaths } from './shipment-diff.ts';
 import { type StagedShipment, stageShipment } from './staged-shipment.ts';
 
@@ -39,11 +39,11 @@ export async function heldBefore(options: HeldBeforeOptions): Promise<HeldBefore
     });
   }
   if (mirror.hasKey && formatPublicKey(mirror.publicKey) === manifest.senderKey) {
-    const { basis, lost } = manifest;
-    const earlier = (await readEarlierSent(mirror, manifest)).filter(({ manifest: { sequence } }) => {
-      return !lost.includes(sequence) && (basis?.type !== 'sequence' || sequence <= basis.sequence);
-    });
-    return fromEarlier(options, earlier, `what ${mirror.directory} has sent to ${manifest.site}`);
+    const earlier = await readEarlierSent(mirror, manifest);
+    return withNeeds(
+      staged,
+      await fromEarlier(options, earlier, `what ${mirror.directory} has sent to ${manifest.site}`),
+    );
   }
   if ((await readReceived(mirror, manifest, shipment.manifestSha256)) !== undefined) {
     const earlier = await readEarlierReceived(mirror, manifest);
@@ -82,8 +82,17 @@ export async function heldAgainst(folder: string, options: HeldBeforeOptions): P
 /** All that a shipment's roots consist of. */
 export async function heldBy(staged: StagedShipment): Promise<Map<string, HeldPath>> {
   const held = new Map<string, HeldPath>();
-  for await (const { roots: _, ...path } of heldLines(staged.readInventory())) held.set(path.path, path);
+  for await (const line of heldLines(staged.readInventory())) held.set(line.path, heldPath(line));
   return held;
+}
+
+/** The sender left out what it takes to be there, whoever brought it. */
+async function withNeeds(staged: StagedShipment, before: HeldBefore): Promise<HeldBefore> {
+  const paths = new Map(before.paths);
+  for await (const line of heldLines(staged.readInventory())) {
+    if (line.isNeed && !paths.has(line.path)) paths.set(line.path, heldPath(line));
+  }
+  return { ...before, paths };
 }
 
 async function fromEarlier(
