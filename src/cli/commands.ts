@@ -34,6 +34,11 @@ export const COMMANDS = {
     summary: 'write a shipment for a site from the mirror',
     load: () => import('./commands/pack.ts'),
   },
+  ack: {
+    side: CONNECTED,
+    summary: 'take in the receipt of a site: what it holds is not sent again',
+    load: () => import('./commands/ack.ts'),
+  },
   export: {
     side: CONNECTED,
     summary: 'collect, check and pack in one go',
@@ -48,6 +53,11 @@ export const COMMANDS = {
     side: ISOLATED,
     summary: 'serve the mirror as a binary cache over HTTP',
     load: () => import('./commands/serve.ts'),
+  },
+  receipt: {
+    side: ISOLATED,
+    summary: 'say, signed, what this site holds; goes back to the sender',
+    load: () => import('./commands/receipt.ts'),
   },
   'client-config': {
     side: ISOLATED,

@@ -3,12 +3,15 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import type { RootRecord } from '../mirror/roots.ts';
 import { formatPublicKey } from '../nix/index.ts';
 import { CHECKSUMS_FILE } from '../shipment/format.ts';
 import { MEDIA } from '../shipment/media.ts';
 import { type PackResult, packShipment } from '../shipment/pack.ts';
+import type { PackBasis } from '../shipment/pack-basis.ts';
+import type { PackedRoot } from '../shipment/pack-plan.ts';
+import { formatSequences } from '../shipment/sequence-ranges.ts';
 import { readTools, type Tools } from '../shipment/tools.ts';
+import { addBasisOptions, type BasisOptions } from './basis-options.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
 import { formatBytes, formatCount, parseSize } from './format.ts';
 import type { CommandRun } from './run.ts';
@@ -17,7 +20,7 @@ import { readVersion } from './version.ts';
 
 // What pack and export share: where the shipment goes, and what is said when it is written.
 
-export interface PackOptions extends CommonOptions {
+export interface PackOptions extends CommonOptions, BasisOptions {
   readonly to: string;
   readonly site?: string;
   readonly volumeSize?: number;
@@ -27,7 +30,7 @@ export interface PackOptions extends CommonOptions {
 }
 
 export function addPackOptions(command: Command): Command {
-  return command
+  return addBasisOptions(command)
     .requiredOption('--to <dir>', 'the medium: a folder of its own for the shipment is made in it')
     .option('--site <name>', 'the site that the shipment is for (default: site of nixferry.toml)')
     .option(
@@ -66,17 +69,23 @@ export async function readPacking(options: PackOptions, config: Config): Promise
   });
 }
 
+/** Which roots, and on what the shipment builds. */
+export interface PackOrder {
+  readonly roots: readonly PackedRoot[];
+  readonly basis: PackBasis;
+}
+
 /** Packs, and says what to do with the result. */
 export async function packAndReport(
   mirror: Mirror,
-  roots: readonly RootRecord[],
+  order: PackOrder,
   options: PackOptions,
   { site, tools }: Packing,
   { output, signal }: CommandRun,
 ): Promise<void> {
   const result = await packShipment({
     mirror,
-    roots,
+    ...order,
     to: options.to,
     site,
     volumeSizeBytes: options.volumeSize,
@@ -94,6 +103,7 @@ export async function packAndReport(
   output.say(
     [
       `complete: shipment ${sequence} for ${site}: ${formatCount(totals.pathCount, 'path')} in ${formatCount(volumes.length, 'volume')}, ${formatBytes(totals.volumesSizeBytes)}, written and read back`,
+      `  ${describeBasis(result)}`,
       ...whereItIs(result),
       'next, on the isolated side:',
       `  ${importCommand(result, key)}`,
@@ -108,12 +118,23 @@ export async function packAndReport(
     site,
     sequence,
     manifestSha256: result.manifestSha256,
+    basis: result.manifest.basis,
+    lost: result.manifest.lost,
     totals,
     volumes: volumes.length,
     discs: discsOf(result).length,
     senderKey: key,
     toolsSha256,
   });
+}
+
+function describeBasis({ manifest }: PackResult): string {
+  const { basis, lost, totals } = manifest;
+  const needs = formatCount(totals.needCount, 'path');
+  if (lost.length > 0) return `the share of shipment ${formatSequences(lost)} again`;
+  if (basis === null) return 'it holds everything and builds on nothing';
+  if (basis.type === 'receipt') return `not sent: ${needs} that the site has by its receipt ${basis.counter}`;
+  return `not sent: ${needs} that came with shipments up to ${basis.sequence}, which are taken to have arrived`;
 }
 
 function discsOf({ folders }: PackResult): readonly string[] {

@@ -3,7 +3,7 @@ import type { Mirror } from '../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../nix/index.ts';
 import { type KnownSite, keepAcknowledged, readAcknowledged, readKnownSite } from './known-sites.ts';
 import { authenticateReceipt, checkReceiptSite, readReceipt } from './read-receipt.ts';
-import { type Receipt, receiptPaths } from './receipt.ts';
+import { checkReceiptPaths, type Receipt } from './receipt.ts';
 
 export interface AcknowledgeOptions {
   /** That of the sender, open for writing. */
@@ -43,9 +43,7 @@ export async function acknowledgeReceipt(options: AcknowledgeOptions): Promise<A
   if (last?.digest === digest && (await isKept(mirror, header.site)))
     return { receipt, wasKnown: true, replacedCounter: last?.counter };
   if (known?.key === key && !restored) refuseStale(receipt, known);
-  for await (const _path of receiptPaths(receipt, signal)) {
-    // Read to its end, the list is known to be whole.
-  }
+  await checkReceiptPaths(receipt, signal);
   const record: KnownSite = {
     format: 1,
     name: header.site,

@@ -3,7 +3,7 @@ import { formatPublicKey } from '../nix/index.ts';
 import { FORMAT, INVENTORY_FILE } from './format.ts';
 import type { RootLine } from './inventory.ts';
 import type { InventorySummary } from './inventory-file.ts';
-import type { Manifest, ManifestVolume } from './manifest.ts';
+import type { Manifest, ManifestRoot, ManifestVolume } from './manifest.ts';
 import { NO_BASIS, type PackBasis } from './pack-basis.ts';
 import type { PackPlan } from './pack-plan.ts';
 import type { ToolFile } from './tools.ts';
@@ -42,10 +42,7 @@ export function makeManifest(parts: ManifestParts): Manifest {
     storeDir: mirror.storeDir,
     created: parts.created.toISOString(),
     generator: parts.generator,
-    roots: lines.map(({ name, request, scope, complete, pathCount, narSizeBytes, digest, asOf }) => {
-      const root = { name, request, scope, complete, pathCount, narSizeBytes, digest };
-      return asOf === undefined ? root : { ...root, asOf };
-    }),
+    roots: lines.map(manifestRoot),
     totals: {
       pathCount: plan.paths.length,
       needCount: plan.needs.length,
@@ -58,4 +55,10 @@ export function makeManifest(parts: ManifestParts): Manifest {
     volumes: [...volumes],
     tools: [...(parts.tools ?? [])],
   };
+}
+
+function manifestRoot(line: RootLine): ManifestRoot {
+  const { name, request, scope, complete, pathCount, narSizeBytes, digest, asOf } = line;
+  const root = { name, request, scope, complete, pathCount, narSizeBytes, digest };
+  return asOf === undefined ? root : { ...root, asOf };
 }

@@ -138,9 +138,11 @@ async function checkSpace(
 
 /** Whether a shipment is what the same command would write again. */
 function isSameOrder(manifest: Manifest, lines: readonly RootLine[], basis: PackBasis): boolean {
-  const order = (roots: readonly ManifestRoot[], stated: ManifestBasis, lost: readonly number[]): string =>
-    JSON.stringify([stated, lost, roots.map(({ name, scope, digest, asOf }) => [name, scope, digest, asOf])]);
-  return order(manifest.roots, manifest.basis, manifest.lost) === order(lines, basis.stated, basis.lost);
+  return orderText(manifest.roots, manifest.basis, manifest.lost) === orderText(lines, basis.stated, basis.lost);
+}
+
+function orderText(roots: readonly ManifestRoot[], basis: ManifestBasis, lost: readonly number[]): string {
+  return JSON.stringify([basis, lost, roots.map(({ name, scope, digest, asOf }) => [name, scope, digest, asOf])]);
 }
 
 function sum(numbers: readonly number[]): number {

@@ -73,9 +73,14 @@ export async function formatReceipt(contents: ReceiptContents, secret: SecretKey
   return Buffer.concat([PURPOSE, Buffer.from(`${signature}\n`), body]);
 }
 
+/** Whether bytes begin as a receipt does. */
+export function isReceipt(start: Buffer): boolean {
+  return start.subarray(0, PURPOSE.length).equals(PURPOSE);
+}
+
 /** Reads a receipt, its list of paths aside: that is for `receiptPaths`. Throws `damage` or `newer-format`. */
 export function parseReceipt(bytes: Buffer, where: string): Receipt {
-  if (!bytes.subarray(0, PURPOSE.length).equals(PURPOSE)) throw noReceipt(where, 'it does not begin as one');
+  if (!isReceipt(bytes)) throw noReceipt(where, 'it does not begin as one');
   const signatureEnd = bytes.indexOf(LINE_FEED, PURPOSE.length);
   const headerEnd = signatureEnd === -1 ? -1 : bytes.indexOf(LINE_FEED, signatureEnd + 1);
   if (headerEnd === -1 || signatureEnd - PURPOSE.length > SIGNATURE_BYTES) throw noReceipt(where, 'it is cut off');
@@ -115,6 +120,12 @@ export async function* receiptPaths(receipt: Receipt, signal?: AbortSignal): Asy
     }
   }
   if (rest !== '' || found !== count) throw broken(`has ${found} lines, not ${count}`);
+}
+
+/** Reads the list of paths to its end. Throws `damage` when it is not what the header says. */
+export async function checkReceiptPaths(receipt: Receipt, signal?: AbortSignal): Promise<void> {
+  const paths = receiptPaths(receipt, signal);
+  while ((await paths.next()).done !== true);
 }
 
 /** In front of what is signed, so that a signature made for another purpose is worth nothing here. It is also the first line of the file. */

@@ -1,4 +1,6 @@
 import type { Command } from 'commander';
+import { chooseBasis } from '../../shipment/choose-basis.ts';
+import { readSince } from '../basis-options.ts';
 import { collectRoots, endCollect } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
@@ -25,5 +27,7 @@ async function exportRoots(texts: readonly string[], options: ExportOptions, run
     run.output.warn('nothing was packed');
     return;
   }
-  await packAndReport(collected.mirror, collected.report.roots, options, packing, run);
+  const { mirror, report } = collected;
+  const basis = await chooseBasis(mirror, packing.site, report.roots, readSince(options), run.signal);
+  await packAndReport(mirror, { roots: report.roots, basis }, options, packing, run);
 }

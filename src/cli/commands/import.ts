@@ -59,6 +59,7 @@ async function importCommand(directories: readonly string[], options: ImportOpti
   output.onProgress({ type: 'phase', phase: '' });
   const problem = importProblem(result);
   output.event('import', fieldsOf(result));
+  for (const line of remarks(result)) output.warn(line);
   if (problem !== undefined) throw problem;
   output.say(describe(result, mirror));
   output.verdict(EXIT.complete, fieldsOf(result));
@@ -91,8 +92,27 @@ function describe(result: ImportResult, mirror: Mirror): string {
     names,
     'its clients need this key, and no other:',
     `  ${formatPublicKey(mirror.publicKey)}`,
-    'next: nixferry serve --listen :8080, and nixferry client-config for its clients',
+    'next: nixferry serve --listen :8080, and nixferry client-config for its clients;',
+    `where something can go back: nixferry receipt --to DIR (this is receipt ${result.receipt.header.counter})`,
   ].join('\n');
+}
+
+/** What a person should know whether the import is whole or not. */
+function remarks({ seemsRestored, healed, manifest }: ImportResult): string[] {
+  const { site, sender } = manifest;
+  return [
+    ...healed.map(({ sender: of, sequence, complete, roots }) => {
+      const what = `shipment ${sequence} of ${of}`;
+      return complete
+        ? `${what} is complete now: ${roots.join(', ')}`
+        : `of ${what} these roots are complete now: ${roots.join(', ')}`;
+    }),
+    ...(seemsRestored
+      ? [
+          `${sender} has seen later receipts of ${site} than this mirror ever gave: was it restored from a backup, or is there a second mirror of that name? next: nixferry receipt --to DIR, and nixferry ack DIR on the connected side`,
+        ]
+      : []),
+  ];
 }
 
 function fieldsOf({ folder, manifest, ...result }: ImportResult): Record<string, unknown> {
@@ -106,6 +126,10 @@ function fieldsOf({ folder, manifest, ...result }: ImportResult): Record<string,
     importedPaths: result.importedPaths,
     presentPaths: result.presentPaths,
     roots: result.roots.map(({ name, complete }) => ({ name, complete })),
+    missingNeeds: result.missingNeeds,
+    healed: result.healed,
+    receipt: { counter: result.receipt.header.counter, digest: result.receipt.digest },
+    seemsRestored: result.seemsRestored,
     failures: result.failures,
   };
 }

@@ -1,26 +1,64 @@
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { NixferryError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
+import { chooseBasis } from '../../shipment/choose-basis.ts';
+import { lostShipments } from '../../shipment/lost-shipments.ts';
+import { parseSequences } from '../../shipment/sequence-ranges.ts';
+import { readSince } from '../basis-options.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
-import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
+import { addPackOptions, type PackOptions, type PackOrder, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
+
+interface PackCommandOptions extends PackOptions {
+  readonly lost?: readonly number[];
+}
 
 export function define(command: Command, run: CommandRun): void {
   command.argument('[roots...]', 'roots as nixferry status names them (default: all roots of the mirror)');
-  addCommonOptions(addPackOptions(command), [
+  addPackOptions(command).addOption(
+    new Option('--lost <numbers>', 'send the share of lost shipments again, such as 4 or 4-6,9; repeat for more')
+      .argParser(collectSequences)
+      .conflicts(['since', 'full']),
+  );
+  addCommonOptions(command, [
     'nixferry pack --site ship --to /media/stick',
+    'nixferry pack --site ship --to /media/stick --since 41    # one way only: 41 is taken to have arrived',
+    'nixferry pack --site ship --to /media/stick --lost 41',
     'nixferry pack --site ship --to ./discs --medium dvd      # disc-01, disc-02 …, each to be burnt for itself',
-  ]).action((queries: string[], options: PackOptions) => pack(queries, options, run));
+  ]).action((queries: string[], options: PackCommandOptions) => pack(queries, options, run));
 }
 
-async function pack(queries: readonly string[], options: PackOptions, run: CommandRun): Promise<void> {
+async function pack(queries: readonly string[], options: PackCommandOptions, run: CommandRun): Promise<void> {
   const { config, mirrorDirectory } = await readCommonOptions(options);
   const packing = await readPacking(options, config);
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry pack' });
   for (const warning of mirror.warnings) run.output.warn(warning);
-  const roots = queries.length === 0 ? await readRoots(mirror) : await rootsNamed(mirror, queries);
-  await packAndReport(mirror, roots, options, packing, run);
+  await packAndReport(mirror, await orderOf(mirror, queries, options, packing.site, run), options, packing, run);
+}
+
+async function orderOf(
+  mirror: Mirror,
+  queries: readonly string[],
+  options: PackCommandOptions,
+  site: string,
+  { signal }: CommandRun,
+): Promise<PackOrder> {
+  if (options.lost === undefined) {
+    const roots = queries.length === 0 ? await readRoots(mirror) : await rootsNamed(mirror, queries);
+    return { roots, basis: await chooseBasis(mirror, site, roots, readSince(options), signal) };
+  }
+  if (queries.length === 0) return lostShipments(mirror, site, options.lost, signal);
+  throw new NixferryError('usage', '--lost sends what a shipment carried; roots cannot be named beside it', {
+    hint: `leave out ${queries.join(' ')}, or --lost`,
+  });
+}
+
+function collectSequences(text: string, before: readonly number[] | undefined): readonly number[] {
+  const sequences = parseSequences(text, LIMITS.shipmentsLost);
+  if (sequences !== undefined) return [...(before ?? []), ...sequences];
+  throw new InvalidArgumentError('It must be numbers of shipments, such as 4 or 4-6,9.');
 }
 
 async function rootsNamed(mirror: Mirror, queries: readonly string[]): Promise<RootRecord[]> {

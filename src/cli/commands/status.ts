@@ -3,6 +3,9 @@ import { EXIT } from '../../base/errors.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { type InterruptedWork, type MirrorStatus, mirrorStatus } from '../../mirror/status.ts';
 import { formatPublicKey } from '../../nix/index.ts';
+import { formatSequences } from '../../shipment/sequence-ranges.ts';
+import { readSiteName } from '../../shipment/site-name.ts';
+import { type SiteStatus, siteStatuses } from '../../shipment/site-status.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
 import { formatBytes, formatCount, formatTable } from '../format.ts';
 import type { CommandRun } from '../run.ts';
@@ -17,9 +20,13 @@ async function status(options: CommonOptions, { output }: CommandRun): Promise<v
   const { mirrorDirectory } = await readCommonOptions(options);
   await using mirror = await openMirror(mirrorDirectory, { access: 'read' });
   const found = await mirrorStatus(mirror);
+  const site = await readSiteName(mirror);
+  const sites = await siteStatuses(mirror);
   const publicKey = found.publicKey === undefined ? undefined : formatPublicKey(found.publicKey);
-  output.result(describe(found, publicKey), {
+  output.result(`${describe(found, publicKey, site)}${describeSites(sites)}`, {
     ...found,
+    site,
+    sites,
     publicKey,
     trustedUpstreams: found.trustedUpstreams.map(formatPublicKey),
     trustedSenders: found.trustedSenders.map(formatPublicKey),
@@ -28,11 +35,12 @@ async function status(options: CommonOptions, { output }: CommandRun): Promise<v
   output.verdict(EXIT.complete, {});
 }
 
-function describe(found: MirrorStatus, publicKey: string | undefined): string {
+function describe(found: MirrorStatus, publicKey: string | undefined, site: string | undefined): string {
   const { totals } = found;
   const facts = [
     ['mirror', found.directory],
     ['store folder', found.storeDir],
+    ...(site === undefined ? [] : [['site', site]]),
     [
       'paths',
       `${totals.paths.toLocaleString('en-US')} (${formatBytes(totals.fileBytes)} here, ${formatBytes(totals.narBytes)} unpacked)`,
@@ -61,6 +69,22 @@ function describeRoots({ roots }: MirrorStatus): string {
     ]);
   const more = roots.length > SHOWN_ROOTS ? `\n... and ${roots.length - SHOWN_ROOTS} more (--json lists all)` : '';
   return `${formatCount(roots.length, 'root')}\n${formatTable(rows, [2])}${more}`;
+}
+
+function describeSites(sites: readonly SiteStatus[]): string {
+  if (sites.length === 0) return '';
+  const rows = sites.map((one) => [
+    one.site,
+    one.lastSequence === undefined ? 'nothing sent' : `last shipment ${one.lastSequence}`,
+    one.receiptCounter === undefined
+      ? 'no receipt yet'
+      : `receipt ${one.receiptCounter}: ${one.acknowledged === undefined ? 'none arrived' : `shipment ${one.acknowledged} arrived`}`,
+    [
+      ...(one.unacknowledged.length === 0 ? [] : [`not acknowledged: ${formatSequences(one.unacknowledged)}`]),
+      ...(one.lost.length === 0 ? [] : [`did not arrive whole: ${formatSequences(one.lost)}`]),
+    ].join('; '),
+  ]);
+  return `\n\n${formatCount(sites.length, 'site')} fed from here\n${formatTable(rows)}`;
 }
 
 function describeInterrupted(work: InterruptedWork): string[][] {
