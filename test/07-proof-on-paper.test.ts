@@ -46,7 +46,7 @@ let
     version = "${version}.0";
     license = "GPL-3.0-or-later";
   };
-  tool = make "${version === 1 ? 'old' : 'new'}-tool-7" "echo tool > $out" { };
+  tool = make "${version === 1 ? 'old' : 'new'}-tool-7" "echo tool $out > $out" { };
 in make "bundle-${version}" "echo \${greeter} \${greeter.doc} \${tool} \${source} > $out" { }
 `;
 }
