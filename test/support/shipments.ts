@@ -48,16 +48,31 @@ export async function makeTempFolder(): Promise<{ readonly folder: string } & As
 /** A mirror that holds the given paths; references must come before what refers to them. */
 export async function makeTestMirror(directory: string, paths: readonly TestPath[]): Promise<TestMirror> {
   const mirror = await openMirror(directory, { access: 'write', create: true, keyName: 'carrier-1' });
-  const candidates = new Map<string, PublishCandidate>();
-  for (const path of paths) candidates.set(path.name, await takeInPath(mirror, path, candidates));
-  const { published } = await publish(mirror, [...candidates.values()]);
-  if (published.length !== paths.length) throw new Error('some paths could not be published');
   const infos = new Map<string, NarInfo>();
-  for (const [name, { info }] of candidates) {
-    const visible = await mirror.readNarInfo(hashPartOf(info.storePath));
+  await addTestPaths(mirror, infos, paths);
+  return { mirror, paths: infos, [Symbol.asyncDispose]: () => mirror.close() };
+}
+
+/** Publishes further paths in a mirror; they may refer to those that `infos` knows, and are added to it. */
+export async function addTestPaths(
+  mirror: Mirror,
+  infos: Map<string, NarInfo>,
+  paths: readonly TestPath[],
+): Promise<void> {
+  const known = new Map<string, Pick<PublishCandidate, 'info'>>([...infos].map(([name, info]) => [name, { info }]));
+  const candidates: PublishCandidate[] = [];
+  for (const path of paths) {
+    const candidate = await takeInPath(mirror, path, known);
+    known.set(path.name, candidate);
+    candidates.push(candidate);
+  }
+  const { published } = await publish(mirror, candidates);
+  if (published.length !== paths.length) throw new Error('some paths could not be published');
+  for (const { name } of paths) {
+    const info = known.get(name)?.info;
+    const visible = info === undefined ? undefined : await mirror.readNarInfo(hashPartOf(info.storePath));
     if (visible !== undefined) infos.set(name, visible);
   }
-  return { mirror, paths: infos, [Symbol.asyncDispose]: () => mirror.close() };
 }
 
 /** A root over the named paths of a mirror, and all that they refer to. */
@@ -103,7 +118,7 @@ export function noise(seed: string, sizeBytes: number): Buffer {
 async function takeInPath(
   mirror: Mirror,
   path: TestPath,
-  others: ReadonlyMap<string, PublishCandidate>,
+  others: ReadonlyMap<string, Pick<PublishCandidate, 'info'>>,
 ): Promise<PublishCandidate> {
   const nar = narOfFile(path.contents);
   const compression = path.compression ?? 'zstd';
