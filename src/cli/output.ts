@@ -1,4 +1,5 @@
 import type { NixferryError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { createProgress } from './progress.ts';
 import { createTally } from './tally.ts';
@@ -50,24 +51,24 @@ export function createOutput(options: OutputOptions): Output {
     say(text) {
       if (json || quiet) return;
       progress.clear();
-      stdout.write(`${text}\n`);
+      stdout.write(`${printableLines(text)}\n`);
     },
     result(text, fields) {
       progress.clear();
       if (json) writeEvent('result', fields);
-      else stdout.write(`${text}\n`);
+      else stdout.write(`${printableLines(text)}\n`);
     },
     event: writeEvent,
     warn(message) {
       progress.clear();
       if (json) writeEvent('warning', { message });
-      else stderr.write(`${message}\n`);
+      else stderr.write(`${printableLines(message)}\n`);
     },
     error(error) {
       progress.clear();
       if (json) writeEvent('error', { code: error.code, message: error.message, hint: error.hint });
-      stderr.write(`error: ${error.message}\n`);
-      if (error.hint !== undefined) stderr.write(`next:  ${error.hint}\n`);
+      stderr.write(`error: ${printableLines(error.message)}\n`);
+      if (error.hint !== undefined) stderr.write(`next:  ${printableLines(error.hint)}\n`);
     },
     verdict(exitCode, fields) {
       writeEvent('verdict', { exitCode, ...fields });
@@ -76,4 +77,9 @@ export function createOutput(options: OutputOptions): Output {
       progress.clear();
     },
   };
+}
+
+/** Much of what is shown was chosen by others: key names, root names, paths. None of it may steer the terminal. */
+function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
 }

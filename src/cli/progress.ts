@@ -1,3 +1,4 @@
+import { printable } from '../base/printable.ts';
 import type { ProgressEvent } from '../base/progress.ts';
 import { formatBytes, formatDuration } from './format.ts';
 
@@ -77,7 +78,7 @@ export function createProgress(options: ProgressOptions): Progress {
         };
       } else if (event.type === 'notice') {
         clear();
-        options.stream.write(`${event.message}\n`);
+        options.stream.write(`${printable(event.message)}\n`);
       } else if (phase !== undefined) {
         update(phase, event);
         if (now() - phase.shownMs >= intervalMs) show(phase);

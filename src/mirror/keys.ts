@@ -31,9 +31,14 @@ export interface SecretKeyFile {
 // Key names stand before a colon in text files and become file names: what Nix users choose fits, nothing surprising does.
 const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._+@=-]{0,119}$/;
 
+/** Whether `name` is no more than a name: safe to show, to make a file name of, and to stand in a command. */
+export function isKeyName(name: string): boolean {
+  return KEY_NAME.test(name);
+}
+
 /** Gives the name back, or throws `bad-key`. */
 export function checkKeyName(name: string): string {
-  if (KEY_NAME.test(name)) return name;
+  if (isKeyName(name)) return name;
   throw new NixferryError('bad-key', `${JSON.stringify(name)} cannot be the name of a key`, {
     hint: 'use letters, digits and . _ + @ = - (at most 120), beginning with a letter or digit, such as carrier-1',
   });

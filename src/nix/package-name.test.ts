@@ -4,7 +4,6 @@ import { outputNameOf, parsePackageName } from './package-name.ts';
 import type { StorePathBaseName } from './store-path.ts';
 
 test('parsePackageName splits behind the first dash that no letter follows', () => {
-  // Each as `nix eval --expr 'builtins.parseDrvName "…"'` says; test/oracle-package-names.test.ts asks Nix itself.
   const names: [string, string, string][] = [
     ['hello-2.12', 'hello', '2.12'],
     ['hello', 'hello', ''],

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
 import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
+import { checkKeyName } from '../mirror/keys.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../nix/index.ts';
 import { fingerprintWords } from './fingerprint-words.ts';
@@ -39,6 +40,8 @@ export function authenticateReceipt(
       hint: 'the receipt was changed or damaged: fetch it from the site again; nothing was recorded',
     });
   }
+  // It is shown, and stands in a command to paste.
+  checkKeyName(key.name);
   const text = formatPublicKey(key);
   const isNamedNow = trust.some(({ name, bytes }) => name === key.name && bytes.equals(key.bytes));
   if (known?.key !== text && !isNamedNow) throw unknownKey(receipt, known);

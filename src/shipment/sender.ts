@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NixferryError } from '../base/errors.ts';
+import { isKeyName } from '../mirror/keys.ts';
 import { formatPublicKey, NixFormatError, type PublicKey, parsePublicKey } from '../nix/index.ts';
 import { fingerprintWords } from './fingerprint-words.ts';
 import { findManifestSigner } from './manifest-signature.ts';
@@ -73,7 +74,8 @@ function claimedKey(manifestBytes: Buffer): PublicKey | undefined {
     const claim = KeySchema.safeParse(JSON.parse(manifestBytes.toString()));
     if (!claim.success) return undefined;
     const key = parsePublicKey(claim.data.senderKey);
-    return key.name === claim.data.sender ? key : undefined;
+    // The name is shown, and stands in a command to paste: one that is more than a name is none.
+    return key.name === claim.data.sender && isKeyName(key.name) ? key : undefined;
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof NixFormatError) return undefined;
     throw error;

@@ -93,15 +93,6 @@ suite('tools', { concurrency: 4 }, () => {
   });
 
   test('parseManifest names the Nixferry on the medium when a newer one is needed, and only when there is one', () => {
-    const hintOf = (manifest: object): string | undefined => {
-      try {
-        parseManifest(Buffer.from(JSON.stringify(manifest)), '/media/stick/lab-0009/manifest.json');
-      } catch (error) {
-        if (error instanceof NixferryError && error.code === 'newer-format') return error.hint;
-        throw error;
-      }
-      return undefined;
-    };
     const newer = { format: 9, minReader: 9 };
     assert.equal(
       hintOf({ ...newer, tools: [{ unknown: 'to us' }] }),
@@ -110,3 +101,13 @@ suite('tools', { concurrency: 4 }, () => {
     assert.match(hintOf(newer) ?? '', /bring a Nixferry/);
   });
 });
+
+function hintOf(manifest: object): string | undefined {
+  try {
+    parseManifest(Buffer.from(JSON.stringify(manifest)), '/media/stick/lab-0009/manifest.json');
+  } catch (error) {
+    if (error instanceof NixferryError && error.code === 'newer-format') return error.hint;
+    throw error;
+  }
+  return undefined;
+}
