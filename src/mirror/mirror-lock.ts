@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { NixferryError } from '../base/errors.ts';
+import { explainSqliteError } from './index-file.ts';
 import type { PrivateLayout } from './layout.ts';
 
 const SQLITE_BUSY = 5;
@@ -21,7 +22,7 @@ export async function takeMirrorLock(layout: PrivateLayout, command: string): Pr
   } catch (error) {
     database.close();
     if (isBusy(error)) throw lockedError(layout);
-    throw error;
+    throw explainSqliteError(error, layout.lockFile);
   }
   const since = new Date().toISOString();
   try {

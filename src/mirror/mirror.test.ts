@@ -29,6 +29,14 @@ test('openMirror makes a plain binary cache with a key when the folder is new', 
   assert.throws(() => again.secretKey, /opened to read/);
 });
 
+test('openMirror finishes what it had begun when it was killed before it wrote nix-cache-info', async () => {
+  await using temp = await makeTempDir('mirror');
+  for (const folder of ['.nixferry', 'nar', 'log']) await mkdir(temp.join(folder));
+  await using mirror = await openMirror(temp.path, { access: 'write', create: true });
+  assert.ok(existsSync(temp.join('nix-cache-info')));
+  assert.equal(mirror.storeDir, '/nix/store');
+});
+
 test('openMirror keeps the key and the store folder when it is opened again', async () => {
   await using temp = await makeTempDir('mirror');
   const first = await openMirror(temp.path, { access: 'write', create: true, storeDir: '/srv/store' });

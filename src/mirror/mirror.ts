@@ -279,8 +279,9 @@ function refuseShipment(root: string): void {
 
 async function refuseForeignFolder(root: string, create: boolean): Promise<void> {
   const names = await listFolder(root);
-  // A first opening that was killed leaves this folder, and nothing else, behind.
-  const occupied = names.some((name) => name !== '.nixferry' && name !== 'lost+found');
+  // A first opening that was killed leaves .nixferry behind, and perhaps the folders that it makes next.
+  const own = names.includes('.nixferry') ? ['.nixferry', ...PUBLIC_FOLDERS] : [];
+  const occupied = names.some((name) => !own.includes(name) && name !== 'lost+found');
   if (occupied) {
     throw new NixferryError('not-a-mirror', `${root} holds other files and is no mirror`, {
       hint: 'give an empty or new folder with --mirror DIR',

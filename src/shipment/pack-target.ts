@@ -44,12 +44,15 @@ export async function openPackTarget(mirror: Mirror, to: string, site: string): 
   const sent = await readSent(mirror, site);
   const unfinished = await findUnfinished(parent, sent);
   if (unfinished !== undefined) return { ...unfinished, previous: lastSealed(sent, unfinished.sequence) };
-  const sequence = (sent.at(-1)?.sequence ?? 0) + 1;
+  const last = sent.at(-1);
+  const begun =
+    last?.state === 'begun' && (await isEmpty(join(parent, shipmentName(site, last.sequence)))) ? last : undefined;
+  const sequence = begun?.sequence ?? (last?.sequence ?? 0) + 1;
   const folder = join(parent, shipmentName(site, sequence));
-  await refuseOccupied(folder);
-  const record: SentRecord = { format: 1, site, sequence, attempt: randomUUID(), state: 'begun' };
+  await (begun === undefined ? refuseOccupied(folder) : clearLeftovers(folder, sequence, new Set()));
+  const record: SentRecord = begun ?? { format: 1, site, sequence, attempt: randomUUID(), state: 'begun' };
   // The number is taken before anything bears it: two shipments never have the same.
-  await writeSent(mirror, record);
+  if (begun === undefined) await writeSent(mirror, record);
   const journal: PackJournal = { about: ABOUT, attempt: record.attempt, inventorySha256: null, volumes: [] };
   try {
     await mkdir(folder, { recursive: true });
@@ -149,6 +152,17 @@ async function refuseOccupied(folder: string): Promise<void> {
     const code = systemErrorCode(error);
     if (code === 'ENOTDIR') throw occupied(folder, 'a file of that name');
     if (code !== 'ENOENT') throw error;
+  }
+}
+
+/** Whether a folder is there and holds nothing but, at most, a temp file: an attempt was killed before it wrote its first file. */
+async function isEmpty(folder: string): Promise<boolean> {
+  try {
+    return (await readdir(folder)).every((name) => name.startsWith(TEMP_NAME_PREFIX));
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
+    throw error;
   }
 }
 

@@ -19,6 +19,7 @@ import { NixferryError } from '../base/errors.ts';
 import { parseManifest } from './manifest.ts';
 import { findManifestSigner } from './manifest-signature.ts';
 import { type PackOptions, packShipment } from './pack.ts';
+import { writeSent } from './sent.ts';
 
 function hasCode(code: string, pattern: RegExp = /./): (error: unknown) => boolean {
   return (error) =>
@@ -154,6 +155,18 @@ suite('packing', { concurrency: 4 }, () => {
       const finished = await packShipment(options);
       assert.equal(finished.reusedVolumes, 0);
       execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'SHA256SUMS'], { cwd: finished.folder });
+    });
+  });
+
+  test('packShipment keeps number and folder when an attempt was killed before it wrote its first file', async () => {
+    await withSender(async (sender, _, options) => {
+      await writeSent(sender.mirror, { format: 1, site: 'plant-7', sequence: 1, attempt: 'a', state: 'begun' });
+      await mkdir(join(options.to, 'plant-7-0001'), { recursive: true });
+      await writeFile(join(options.to, 'plant-7-0001', '.tmp-1'), 'half a journal');
+      const { folder } = await packShipment(options);
+      assert.deepEqual(await readdir(options.to), ['plant-7-0001']);
+      execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'SHA256SUMS'], { cwd: folder });
+      assert.ok(!(await readdir(folder)).includes('.tmp-1'));
     });
   });
 
