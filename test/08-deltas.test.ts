@@ -54,13 +54,6 @@ suite('deltas and receipts', () => {
     return sender.nixferry('ack', stick, '--trust', key, ...flags);
   }
 
-  /** Imports, and fails unless all is well. */
-  async function importWhole(site: Site, folder: string): Promise<Verdict> {
-    const verdict = await site.import(folder);
-    assert.equal(verdict.exitCode, 0, verdict.stderr);
-    return verdict;
-  }
-
   /** Fails unless a client with an empty store installs the program as it is now from the mirror, and it runs. */
   async function assertInstalls(directory: string, key: string): Promise<void> {
     await using client = await createNixEnvironment({ network: gap.namespace });
@@ -76,10 +69,6 @@ suite('deltas and receipts', () => {
       site.mirror,
       publicKeyLine(await gap.run(nixferryCommand, ['keys', 'show', '--mirror', site.mirror])),
     );
-  }
-
-  function pathCount({ fields }: Verdict): number {
-    return (fields['totals'] as { readonly pathCount: number }).pathCount;
   }
 
   test('with a way back, only what is new is sent, and the site installs it', async () => {
@@ -166,15 +155,15 @@ suite('deltas and receipts', () => {
     await sender.pack('diode', '--since', '3');
     const lostLibrary = `library-${sender.version}`;
     await sender.release();
-    const after = await sender.pack('diode', '--since', '4');
-    const refused = await site.import(after.folder);
+    const next = await sender.pack('diode', '--since', '4');
+    const refused = await site.import(next.folder);
     assert.equal(refused.exitCode, 11);
     assert.match(refused.stderr, new RegExp(`${lostLibrary} \\(from shipment 4\\)`));
     assert.match(refused.stderr, /nixferry pack --site diode --to DIR --lost 4/);
     const again = await sender.pack('diode', '--lost', '4');
     assert.equal(pathCount(again.verdict), 2);
     await importWhole(site, again.folder);
-    await importWhole(site, after.folder);
+    await importWhole(site, next.folder);
     await assertSiteInstalls(site);
     assert.equal(await gap.attemptsToLeave(), 0);
   });
@@ -245,3 +234,14 @@ suite('deltas and receipts', () => {
     assert.equal(pathCount((await sender.pack('sly')).verdict), 3);
   });
 });
+
+/** Imports, and fails unless all is well. */
+async function importWhole(site: Site, folder: string): Promise<Verdict> {
+  const verdict = await site.import(folder);
+  assert.equal(verdict.exitCode, 0, verdict.stderr);
+  return verdict;
+}
+
+function pathCount({ fields }: Verdict): number {
+  return (fields['totals'] as { readonly pathCount: number }).pathCount;
+}
