@@ -70,7 +70,7 @@ function unknownKey({ header, key, where }: Receipt, known: KnownSite | undefine
   const again = `nixferry ack ${where} --trust '${text}'`;
   if (known === undefined) {
     return new NixferryError('not-trusted', `${where} is the first receipt of the site ${header.site}: ${words}`, {
-      hint: `compare the words with the site, by telephone or on paper (there: nixferry keys show); if they agree, type: ${again}`,
+      hint: `compare the words with the site, by telephone or on paper (there: nixferry keys words); if they agree, type: ${again}`,
     });
   }
   return new NixferryError(

@@ -109,6 +109,12 @@ suite('receipt', () => {
     ['needs a newer reader', (header) => ({ ...header, format: 2, minReader: 2 }), 'newer-format', /format 2/],
     ['has no key', (header) => ({ ...header, siteKey: 'site-1' }), 'damage', /siteKey/],
     [
+      'has a key whose name steers a terminal',
+      (header) => ({ ...header, siteKey: `\u001b[2J${header.siteKey}` }),
+      'damage',
+      /siteKey/,
+    ],
+    [
       'announces a list without measure',
       (header) => ({ ...header, paths: { ...header.paths, textSizeBytes: 2 ** 50 } }),
       'damage',

@@ -144,7 +144,7 @@ const HeaderSchema = z.object({
   format: z.int().min(1),
   minReader: z.int().min(1),
   site: z.string().refine(isSiteName, 'not the name of a site'),
-  siteKey: z.string().max(300),
+  siteKey: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._+@=-]{0,119}:[A-Za-z0-9+/]{43}=$/),
   /** Each receipt of a site has a higher one than those before. */
   counter: z.int().min(1),
   storeDir: z.string().max(256),
@@ -152,7 +152,7 @@ const HeaderSchema = z.object({
   shipments: z
     .array(
       z.object({
-        sender: z.string().max(200),
+        sender: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._+@=-]{0,119}$/),
         sequence: z.number().refine(isSequence, 'not a sequence number'),
         manifestSha256: hexDigest,
         /** Whether the site has every path of its roots. */

@@ -17,9 +17,12 @@ const SMALL_NAR_BYTES = 8 * 1024 * 1024;
 /** What a NAR that streams by may hold in memory: chunks on their way, and the windows of decoders. */
 const STREAMED_NAR_BYTES = 12 * 1024 * 1024;
 
+/** What a path on its way holds beside its bytes: promises, file handles, what waits to be collected. Measured with paths of 2 kB. */
+const STAGING_BYTES = 64 * 1024;
+
 /** The memory that `stagePath` needs for a path, about. */
 export function stagedBytes({ nar }: PathEntry): number {
-  return nar.member.sizeBytes <= SMALL_NAR_BYTES ? tarMemberBytes(nar.member) : STREAMED_NAR_BYTES;
+  return nar.member.sizeBytes <= SMALL_NAR_BYTES ? STAGING_BYTES + tarMemberBytes(nar.member) : STREAMED_NAR_BYTES;
 }
 
 /**
