@@ -18,7 +18,7 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
   const ofKind = (kind: ImportFailure['kind']): ImportFailure[] => failures.filter((failure) => failure.kind === kind);
   const damaged = ofKind('damage');
   if (damaged.length > 0) {
-    return new NixferryError('damage', `${name}: ${list(damaged, describeDamage)} damaged; ${done}`, {
+    return new NixferryError('damage', `${name} is damaged: ${list(damaged, describeDamage)}; ${done}`, {
       hint: `check the medium (cd ${result.folder} && sha256sum --check SHA256SUMS), put a good copy of ${wordsFor(manifest, damaged)} beside the others or in a folder of its own, and name all folders: nixferry import ${result.folder} DIR`,
     });
   }

@@ -116,10 +116,11 @@ class InventoryCheck {
   }
 
   #addFile(name: string): void {
-    if (this.#files.has(name)) throw lie(`${name} stands there twice`);
+    // Two names that differ by case alone are one file on a medium, or in a mirror, that folds case.
+    if (this.#files.has(name.toLowerCase())) throw lie(`${name} stands there twice`);
     if ((name === 'nix-cache-info') !== (this.#files.size === 0))
       throw lie('the stream must begin with nix-cache-info');
-    this.#files.add(name);
+    this.#files.add(name.toLowerCase());
   }
 
   #addNeed(line: NeedLine): void {
