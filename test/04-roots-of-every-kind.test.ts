@@ -236,7 +236,7 @@ suite('roots of every kind', () => {
       { exitCode: 18 },
     );
     assert.match(stderr, /2 paths not signed by a key that counts here/);
-    assert.match(stderr, /signed by upstream-1, none of which is trusted here/);
+    assert.match(stderr, /an upstream has it, signed by upstream-1, none of which is trusted here/);
   });
 
   test('a root that is none ends with exit code 2 and the next step', async () => {

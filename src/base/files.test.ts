@@ -4,7 +4,15 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { freeBytes, makeTempName, readBounded, readFileIfExists, TEMP_NAME_PREFIX, writeFileAtomic } from './files.ts';
+import {
+  freeBytes,
+  makeFolders,
+  makeTempName,
+  readBounded,
+  readFileIfExists,
+  TEMP_NAME_PREFIX,
+  writeFileAtomic,
+} from './files.ts';
 
 let folder = '';
 before(async () => {
@@ -98,3 +106,11 @@ async function makeFolder(name: string): Promise<string> {
   await mkdir(path);
   return path;
 }
+
+test('makeFolders makes what is missing, and fails where nothing can be made', async () => {
+  const path = join(await makeFolder('folders'), 'a', 'b', 'c');
+  await makeFolders(path);
+  await makeFolders(path);
+  assert.equal((await stat(path)).isDirectory(), true);
+  await assert.rejects(makeFolders('/proc/nixferry/mirror'), { code: 'ENOENT' });
+});

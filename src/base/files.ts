@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { explainWriteError, NixferryError, systemErrorCode } from './errors.ts';
 
@@ -41,6 +41,28 @@ export async function writeFileAtomic(
 /** A fresh name in the folder of `path`: a rename onto `path` stays within one file system, and is atomic. */
 export function makeTempName(path: string): string {
   return join(dirname(path), `${TEMP_NAME_PREFIX}${randomBytes(12).toString('hex')}`);
+}
+
+/** Makes a folder and what is missing above it. Node's own recursive way never ends where a folder cannot be made at all, as in /proc. */
+export async function makeFolders(path: string): Promise<void> {
+  const parent = dirname(path);
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT' || parent === path) throw explainWriteError(error, path);
+    await makeFolders(parent);
+    await makeLast(path);
+  }
+}
+
+async function makeLast(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EEXIST') throw explainWriteError(error, path);
+  }
 }
 
 /** Makes renames and removals in a folder survive a power cut. */

@@ -18,6 +18,7 @@ export async function collectRoots(
   texts: readonly string[],
   options: CollectOptions,
   run: CommandRun,
+  command: 'nixferry collect' | 'nixferry export',
 ): Promise<Collected> {
   const { output, signal } = run;
   const { config, mirrorDirectory } = await readCommonOptions(options);
@@ -28,7 +29,7 @@ export async function collectRoots(
     access: 'write',
     create: true,
     storeDir,
-    command: 'nixferry collect',
+    command,
   });
   try {
     for (const warning of mirror.warnings) output.warn(warning);

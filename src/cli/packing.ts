@@ -1,10 +1,11 @@
-import { basename } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { formatPublicKey } from '../nix/index.ts';
-import { CHECKSUMS_FILE } from '../shipment/format.ts';
+import { CHECKSUMS_FILE, checkSiteName } from '../shipment/format.ts';
 import { MEDIA } from '../shipment/media.ts';
 import { type PackResult, packShipment } from '../shipment/pack.ts';
 import type { PackBasis } from '../shipment/pack-basis.ts';
@@ -63,9 +64,21 @@ export interface Packing {
 /** Asked for before any work is done. Throws `usage` without a site, and `tools-missing`. */
 export async function readPacking(options: PackOptions, config: Config): Promise<Packing> {
   const site = options.site ?? config.site;
-  if (site !== undefined) return { site, tools: options.tools ? await readTools(toolsFolder()) : undefined };
-  throw new NixferryError('usage', 'no site is named', {
-    hint: 'give the other side a name that stays, such as --site plant-7; its shipments are numbered by it',
+  if (site === undefined) {
+    throw new NixferryError('usage', 'no site is named', {
+      hint: 'give the other side a name that stays, such as --site plant-7; its shipments are numbered by it',
+    });
+  }
+  checkSiteName(site);
+  checkMedium(resolve(options.to));
+  return { site, tools: options.tools ? await readTools(toolsFolder()) : undefined };
+}
+
+/** A folder on the medium may be made, but not a medium: where that is not mounted, the shipment would fill this machine's own disk. */
+function checkMedium(to: string): void {
+  if (existsSync(to) || existsSync(dirname(to))) return;
+  throw new NixferryError('usage', `there is no ${dirname(to)}`, {
+    hint: 'mount the medium, or make the folder, then type the same command again',
   });
 }
 

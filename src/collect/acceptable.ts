@@ -16,6 +16,13 @@ export function isAcceptable(info: NarInfo, path: StorePath, trustedKeys: readon
   return trustedSignature(info, trustedKeys) !== undefined || addressNamesPath(info);
 }
 
+/** Why a narinfo is not acceptable, in words. */
+export function describeUntrusted({ signatures }: NarInfo): string {
+  const names = signatures.map((signature) => signature.split(':')[0]);
+  if (names.length === 0) return 'an upstream has it, but unsigned';
+  return `an upstream has it, signed by ${names.join(', ')}, none of which is trusted here`;
+}
+
 function addressNamesPath(info: NarInfo): boolean {
   if (info.contentAddress === undefined) return false;
   return contentAddressNamesPath(parseContentAddress(info.contentAddress), info.storePath, info.references);

@@ -180,6 +180,14 @@ test('planCollect refuses a narinfo that only a stranger signed, or of another p
   assert.deepEqual(other.toFetch, []);
 });
 
+test('planCollect takes nothing from the local store that an upstream has, signed by whom it may be', async () => {
+  const { toFetch, problems } = await plan({
+    upstreams: finder(signNarInfo(unsigned(A), stranger)),
+    localStore: localStore({ storePath: A, references: [] }),
+  });
+  assert.deepEqual([toFetch.length, problems.map(({ kind }) => kind)], [0, ['untrusted']]);
+});
+
 test('planCollect accepts an unsigned path when its content address explains its name, and only then', async () => {
   const hash = hashBytes('sha256', 'contents');
   const fixed = makeFixedOutputPath('flat', hash, 'source', '/nix/store');

@@ -5,7 +5,7 @@ import type { LocalPath, LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type HashPart, hashPartOf, type NarInfo, type PublicKey, type StorePath } from '../nix/index.ts';
 import type { Upstream } from '../upstream/upstream.ts';
-import { isAcceptable } from './acceptable.ts';
+import { describeUntrusted, isAcceptable } from './acceptable.ts';
 import { crawl } from './crawl.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
 
@@ -105,7 +105,7 @@ class PlanState {
   readonly #problems = new Map<StorePath, CollectProblem>();
   readonly #wantedBy = new Map<StorePath, StorePath>();
   readonly #derivationOutputs: ReadonlySet<StorePath>;
-  /** Found nowhere yet; what was seen of them meanwhile. */
+  /** On no upstream; still to be looked up in the local store. */
   #notUpstream = new Map<StorePath, CollectProblem>();
   #unpackedBytes = 0;
 
@@ -149,7 +149,9 @@ class PlanState {
       if (signal.aborted) throw error;
       problem = this.#problem(path, 'upstream-error', error instanceof Error ? error.message : String(error));
     }
-    this.#notUpstream.set(path, problem);
+    // Only what no upstream has is taken from the local store: where one has it, its signature is worth more than ours.
+    const isAbsent = problem.kind === 'absent' || problem.kind === 'not-built';
+    (isAbsent ? this.#notUpstream : this.#problems).set(path, problem);
     return [];
   }
 
@@ -204,12 +206,7 @@ class PlanState {
   }
 
   #untrusted(info: NarInfo): CollectProblem {
-    const names = info.signatures.map((signature) => signature.split(':')[0]);
-    const detail =
-      names.length === 0
-        ? 'an upstream has it, but unsigned'
-        : `it is signed by ${names.join(', ')}, none of which is trusted here`;
-    return this.#problem(info.storePath, 'untrusted', detail);
+    return this.#problem(info.storePath, 'untrusted', describeUntrusted(info));
   }
 
   #problem(storePath: StorePath, kind: ProblemKind, detail: string): CollectProblem {

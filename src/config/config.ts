@@ -76,9 +76,13 @@ export function parseConfig(source: string, path: string): Config {
   const checked = schema.safeParse(parseTomlText(source, path));
   if (!checked.success) {
     const issue = checked.error.issues[0];
-    throw new NixferryError('usage', `${path}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not understood'}`, {
-      hint: `the settings are: ${Object.keys(schema.shape).join(', ')}`,
-    });
+    throw new NixferryError(
+      'usage',
+      `${[path, ...(issue?.path ?? [])].join(': ')}: ${issue?.message ?? 'not understood'}`,
+      {
+        hint: `the settings are: ${Object.keys(schema.shape).join(', ')}`,
+      },
+    );
   }
   const settings = checked.data;
   const base = dirname(path);

@@ -90,7 +90,7 @@ test('openMirror refuses a shipment, and folders inside one', async () => {
   }
 });
 
-test('openMirror adopts a plain binary cache when it is opened to write', async () => {
+test('openMirror adopts a plain binary cache when it is told to, and refuses it otherwise', async () => {
   await using temp = await makeTempDir('mirror');
   const path = await makeFakePath('hello', { storeDir: '/gnu/store' });
   const hashPart = hashPartOf(path.info.storePath);
@@ -103,7 +103,9 @@ test('openMirror adopts a plain binary cache when it is opened to write', async 
     assert.equal(await plain.index.has(hashPart), true);
     assert.equal(existsSync(temp.join('.nixferry')), false);
   }
-  await using mirror = await openMirror(temp.path, { access: 'write' });
+  await assert.rejects(openMirror(temp.path, { access: 'write', create: true }), { code: 'not-a-mirror' });
+  assert.equal(existsSync(temp.join('.nixferry')), false);
+  await using mirror = await openMirror(temp.path, { access: 'write', adopt: true });
   assert.equal(mirror.storeDir, '/gnu/store');
   assert.equal((await mirror.index.totals()).paths, 1);
   assert.deepEqual(await mirror.readNarInfo(hashPart), path.info);

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
-import { syncDirectory } from '../base/files.ts';
+import { makeFolders, syncDirectory } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type CacheInfo, formatCacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
 import { NixFormatError } from '../nix/format-error.ts';
@@ -26,6 +26,8 @@ export interface OpenMirrorOptions {
   readonly access: MirrorAccess;
   /** With write access: make a mirror where there is none yet (in a missing or empty folder). */
   readonly create?: boolean;
+  /** With write access: make a mirror of a plain binary cache, whose files nobody has checked. */
+  readonly adopt?: boolean;
   /** The store folder of a new mirror (default /nix/store), or what an existing one must have (`store-dir-mismatch` otherwise). */
   readonly storeDir?: string;
   /** The name of a new mirror's key. */
@@ -81,10 +83,11 @@ async function openToRead(root: string, options: OpenMirrorOptions): Promise<Mir
 async function openToWrite(root: string, options: OpenMirrorOptions, known: boolean): Promise<Mirror> {
   const layout = privateLayout(root);
   const storage = openFileStorage(root, { tempDirectory: layout.tempFolder });
-  if (!known && (await readCacheInfo(storage, root)) === undefined) {
-    await refuseForeignFolder(root, options.create === true);
+  if (!known) {
+    if ((await readCacheInfo(storage, root)) === undefined) await refuseForeignFolder(root, options.create === true);
+    else if (options.adopt !== true && !wasBegun(layout)) throw plainCache(root);
   }
-  await mkdir(layout.folder, { recursive: true });
+  await makeFolders(layout.folder);
   const lock = await takeMirrorLock(layout, options.command ?? 'nixferry');
   try {
     const cacheInfo = await makeComplete(root, layout, storage, options);
@@ -288,6 +291,17 @@ async function refuseForeignFolder(root: string, create: boolean): Promise<void>
     });
   }
   if (!create) throw notAMirror(root);
+}
+
+/** Whether Nixferry made this folder: a first opening that was killed leaves a key, but no word of its format. */
+function wasBegun(layout: PrivateLayout): boolean {
+  return existsSync(layout.folder);
+}
+
+function plainCache(root: string): NixferryError {
+  return new NixferryError('not-a-mirror', `${root} is a binary cache that Nixferry did not make`, {
+    hint: `copy from it with --upstream file://${root}; or make a mirror of it (type: nixferry init --adopt --mirror ${root}, then nixferry verify)`,
+  });
 }
 
 function notAMirror(root: string): NixferryError {

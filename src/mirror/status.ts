@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { systemErrorCode } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
 import type { PublicKey } from '../nix/signature.ts';
+import { hashPartOf } from '../nix/store-path.ts';
 import { readHidden } from './hidden-paths.ts';
 import type { IndexTotals } from './index.ts';
 import type { Mirror } from './mirror.ts';
@@ -46,7 +47,7 @@ export async function mirrorStatus(mirror: Mirror): Promise<MirrorStatus> {
     directory: mirror.directory,
     storeDir: mirror.storeDir,
     totals: await mirror.index.totals(),
-    roots: roots.map(summarize),
+    roots: await Promise.all(roots.map((root) => summarize(mirror, root))),
     freeBytes: await freeBytes(mirror.directory),
     publicKey: mirror.hasKey ? mirror.publicKey : undefined,
     trustedUpstreams: await readTrustedKeys(mirror, 'upstream'),
@@ -56,8 +57,11 @@ export async function mirrorStatus(mirror: Mirror): Promise<MirrorStatus> {
   };
 }
 
-function summarize({ paths, rootPaths, ...rest }: RootRecord): RootSummary {
-  return { ...rest, pathCount: paths.length, rootPathCount: rootPaths.length };
+/** A root that was complete when it was recorded is not any more when `verify` has hidden something of it: then its own paths are hidden too. */
+async function summarize(mirror: Mirror, { paths, rootPaths, ...rest }: RootRecord): Promise<RootSummary> {
+  const visible = await Promise.all(rootPaths.map((path) => mirror.index.has(hashPartOf(path))));
+  const complete = rest.complete && visible.every(Boolean);
+  return { ...rest, complete, pathCount: paths.length, rootPathCount: rootPaths.length };
 }
 
 async function findInterrupted(mirror: Mirror): Promise<InterruptedWork> {

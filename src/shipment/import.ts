@@ -224,7 +224,7 @@ async function checkSpace(
     throw new NixferryError(
       'no-space',
       `importing ${shipment.folder} needs ${formatSize(neededBytes)}; ${formatSize(available)} are free in ${mirror.directory}`,
-      { hint: 'make room (nixferry gc), or use a mirror on a larger file system with --mirror DIR' },
+      { hint: 'make room, or use a mirror on a larger file system with --mirror DIR' },
     );
   }
   return narBytes;

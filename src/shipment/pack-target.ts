@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { explainWriteError, NixferryError, systemErrorCode } from '../base/errors.ts';
-import { readFileIfExists, TEMP_NAME_PREFIX, writeFileAtomic } from '../base/files.ts';
+import { NixferryError, systemErrorCode } from '../base/errors.ts';
+import { makeFolders, readFileIfExists, TEMP_NAME_PREFIX, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import {
@@ -54,11 +54,7 @@ export async function openPackTarget(mirror: Mirror, to: string, site: string): 
   // The number is taken before anything bears it: two shipments never have the same.
   if (begun === undefined) await writeSent(mirror, record);
   const journal: PackJournal = { about: ABOUT, attempt: record.attempt, inventorySha256: null, volumes: [] };
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    throw explainWriteError(error, folder);
-  }
+  await makeFolders(folder);
   await writeJournal(folder, journal);
   return { folder, sequence, record, previous: lastSealed(sent, sequence), journal };
 }

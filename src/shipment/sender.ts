@@ -52,9 +52,9 @@ function unknownSender(
   if (namesake !== undefined) {
     return new NixferryError(
       'not-trusted',
-      `${shipment.manifestFile} is signed by another key named ${key.name} than the one that is trusted here: ${shown}`,
+      `${shipment.manifestFile} is signed by another key named ${key.name} than the one that is trusted here or was given with --trust: ${shown}`,
       {
-        hint: `ask the sender whether the key was replaced; if so, remove the old one (${formatPublicKey(namesake)}) and give the new one with --trust`,
+        hint: `if you typed ${formatPublicKey(namesake)}, compare it letter by letter; else ask the sender whether the key was replaced, and if so type: nixferry keys distrust --for sender ${key.name}, then import with --trust and the new one`,
       },
     );
   }

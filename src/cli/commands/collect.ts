@@ -10,7 +10,7 @@ export function define(command: Command, run: CommandRun): void {
     'nixferry collect --upstream https://cache.nixos.org /nix/var/nix/profiles/system',
     'nix-store -qR ./result | nixferry collect -',
   ]).action(async (texts: string[], options: CollectOptions) => {
-    await using collected = await collectRoots(texts, options, run);
+    await using collected = await collectRoots(texts, options, run, 'nixferry collect');
     endCollect(collected, run);
   });
 }

@@ -21,7 +21,7 @@ export function define(command: Command, run: CommandRun): void {
 async function exportRoots(texts: readonly string[], options: ExportOptions, run: CommandRun): Promise<void> {
   const { config } = await readCommonOptions(options);
   const packing = await readPacking(options, config);
-  await using collected = await collectRoots(texts, options, run);
+  await using collected = await collectRoots(texts, options, run, 'nixferry export');
   if (collected.report.problems.length > 0) {
     endCollect(collected, run);
     run.output.warn('nothing was packed');

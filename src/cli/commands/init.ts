@@ -8,11 +8,13 @@ import type { CommandRun } from '../run.ts';
 interface InitOptions extends CommonOptions {
   readonly keyName?: string;
   readonly storeDir?: string;
+  readonly adopt?: boolean;
 }
 
 export function define(command: Command, run: CommandRun): void {
   command
     .option('--key-name <name>', 'name of the key (default: made from the name of the host)')
+    .option('--adopt', 'make a mirror of a plain binary cache that is there already')
     .option('--store-dir <dir>', 'the store folder that its paths have (default: /nix/store)');
   addCommonOptions(command, ['nixferry init --mirror /srv/nixferry --key-name ship-1']).action((options: InitOptions) =>
     init(options, run),
@@ -24,6 +26,7 @@ async function init(options: InitOptions, { output }: CommandRun): Promise<void>
   await using mirror = await openMirror(mirrorDirectory, {
     access: 'write',
     create: true,
+    adopt: options.adopt === true,
     command: 'nixferry init',
     ...(options.keyName === undefined ? {} : { keyName: options.keyName }),
     ...(options.storeDir === undefined ? {} : { storeDir: options.storeDir }),

@@ -32,7 +32,8 @@ async function verify(options: VerifyOptions, run: CommandRun): Promise<void> {
   const result = await verifyAndRepair(mirror, options, config, run);
   run.output.onProgress({ type: 'phase', phase: '' });
   const exitCode = exitCodeOf(result);
-  run.output.say(describe(result));
+  if (exitCode === EXIT.complete) run.output.say(describe(result));
+  else run.output.warn(describe(result));
   run.finish(exitCode);
   run.output.verdict(exitCode, { ...result });
 }
@@ -85,7 +86,7 @@ function describe(result: VerifyResult): string {
 function summary(result: VerifyResult): string {
   const checked = formatCount(result.checked, 'path');
   if (result.damaged.length + result.hidden.length > 0) {
-    return `damage: of ${checked}, ${result.damaged.length} damaged and ${result.hidden.length} withheld because of them; clients see none of these.\nnext:  nixferry verify --upstream URL fetches them anew; on an isolated side, import the shipment that brought them again`;
+    return `damage: of ${checked}, ${result.damaged.length} damaged and ${result.hidden.length} withheld because of them; clients see none of these.\nnext:  nixferry verify --upstream URL fetches them anew (with --trusted-public-key for another cache than cache.nixos.org); on an isolated side, import the shipment that brought them again`;
   }
   if (result.repaired.length > 0) return `repaired: ${checked} read, ${result.repaired.length} made good again`;
   return `complete: ${checked} read, all are what they should be`;
