@@ -12,7 +12,10 @@ for (const command of ['import', 'serve', 'status', 'client-config', 'keys', 'in
   test(`nixferry ${command} loads nothing that could reach another machine`, async () => {
     const loaded = await everythingLoaded(path.join(repositoryRoot, `src/cli/commands/${command}.ts`));
     assert.ok(loaded.size > 10);
-    assert.deepEqual([...loaded].filter((name) => FORBIDDEN.test(name)), []);
+    assert.deepEqual(
+      [...loaded].filter((name) => FORBIDDEN.test(name)),
+      [],
+    );
   });
 }
 
@@ -38,6 +41,8 @@ async function everythingLoaded(start: string): Promise<Set<string>> {
 }
 
 function valueImports(source: string): string[] {
-  const statements = source.matchAll(/^(?:import|export)\s+(?!type\b)(?:[^;]*?\sfrom\s+)?'([^']+)';|\bimport\('([^']+)'\)/gm);
+  const statements = source.matchAll(
+    /^(?:import|export)\s+(?!type\b)(?:[^;]*?\sfrom\s+)?'([^']+)';|\bimport\('([^']+)'\)/gm,
+  );
   return [...statements].map((match) => match[1] ?? match[2] ?? '');
 }
