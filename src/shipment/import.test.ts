@@ -32,6 +32,7 @@ import { inventoryRecords, rootLines } from './pack-inventory.ts';
 import { makeManifest } from './pack-manifest.ts';
 import { volumeSizesOf } from './pack-members.ts';
 import { planPack } from './pack-plan.ts';
+import { separateShipments } from './read-shipment.ts';
 
 function hasCode(code: string, pattern: RegExp = /./): (error: unknown) => boolean {
   return (error) =>
@@ -149,6 +150,16 @@ suite('importing', { concurrency: 4 }, () => {
     await assert.rejects(both, hasCode('not-a-shipment', /plant-7-0001, .*plant-7-0002/));
     const nowhere = importInto(site, shipment, { directories: [join(shipment.temp, 'nowhere')] });
     await assert.rejects(nowhere, hasCode('not-a-shipment', /nowhere/));
+  });
+
+  test('separateShipments names each shipment of a medium, the lowest number first, and a lone one as it was given', async () => {
+    await using shipment = await makeTestShipment();
+    const medium = join(shipment.temp, 'medium');
+    assert.deepEqual(await separateShipments(medium), [[medium]]);
+    const roots = [makeTestRoot(shipment.paths, 'libc', ['libc'])];
+    const { folder } = await packShipment({ ...PACK, mirror: shipment.sender, roots, to: medium });
+    assert.deepEqual(await separateShipments(medium), [[shipment.folder], [folder]]);
+    assert.deepEqual(await separateShipments(folder), [[folder]]);
   });
 
   test('importShipment throws not-a-shipment when the pack was never finished', async () => {

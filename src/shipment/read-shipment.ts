@@ -53,6 +53,22 @@ export async function readShipment(directories: readonly string[]): Promise<Foun
   );
 }
 
+/**
+ * The folders of each shipment that a medium holds, the lowest number first, where it holds several: each is to be imported for itself.
+ * Otherwise the given folder alone. What is wrong with a shipment is found when it is read.
+ */
+export async function separateShipments(directory: string): Promise<string[][]> {
+  const found = await readManifests(await shipmentFolders(resolve(directory)));
+  const signed: { readonly folders: string[]; readonly sequence: number }[] = [];
+  for (const copies of Map.groupBy(found, ({ sha256 }) => sha256).values()) {
+    const shipment = shipmentOf(copies, []);
+    if (claimedSender(shipment)?.hasSigned !== true) continue;
+    signed.push({ folders: copies.map(({ folder }) => folder), sequence: manifestOfShipment(shipment).sequence });
+  }
+  if (signed.length < 2) return [[directory]];
+  return signed.sort((a, b) => a.sequence - b.sequence).map(({ folders }) => folders);
+}
+
 /** What the manifest says, whoever signed it. Throws `newer-format` or `damage`. */
 export function manifestOfShipment(shipment: FoundShipment): Manifest {
   return parseManifest(shipment.manifestBytes, shipment.manifestFile);

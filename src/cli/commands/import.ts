@@ -4,7 +4,7 @@ import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../../nix/index.ts';
 import { type ImportResult, importShipment } from '../../shipment/import.ts';
 import { importProblem } from '../../shipment/import-problem.ts';
-import { manifestOfShipment, readShipment } from '../../shipment/read-shipment.ts';
+import { manifestOfShipment, readShipment, separateShipments } from '../../shipment/read-shipment.ts';
 import { authenticate } from '../../shipment/sender.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
@@ -40,12 +40,27 @@ export function define(command: Command, run: CommandRun): void {
   ]).action((directories: string[], options: ImportOptions) => importCommand(directories, options, run));
 }
 
+/** One shipment, or all that lie on a medium, in their order. */
 async function importCommand(directories: readonly string[], options: ImportOptions, run: CommandRun): Promise<void> {
-  const { output, signal } = run;
+  const { output } = run;
   const { mirrorDirectory } = await readCommonOptions(options);
   const trust = (options.trust ?? []).map(readPublicKey);
-  await using mirror = await openOrMake(mirrorDirectory, directories, trust);
+  const [only] = directories;
+  const shipments = directories.length === 1 && only !== undefined ? await separateShipments(only) : [directories];
+  await using mirror = await openOrMake(mirrorDirectory, shipments[0] ?? directories, trust);
   for (const warning of mirror.warnings) output.warn(warning);
+  let fields = {};
+  for (const folders of shipments) fields = await importOne(mirror, folders, trust, options, run);
+  output.verdict(EXIT.complete, { shipments: shipments.length, ...fields });
+}
+
+async function importOne(
+  mirror: Mirror,
+  directories: readonly string[],
+  trust: readonly PublicKey[],
+  options: ImportOptions,
+  { output, signal }: CommandRun,
+): Promise<Record<string, unknown>> {
   const result = await importShipment({
     mirror,
     directories,
@@ -62,7 +77,7 @@ async function importCommand(directories: readonly string[], options: ImportOpti
   for (const line of remarks(result)) output.warn(line);
   if (problem !== undefined) throw problem;
   output.say(describe(result, mirror));
-  output.verdict(EXIT.complete, fieldsOf(result));
+  return fieldsOf(result);
 }
 
 /**
