@@ -43,7 +43,7 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
   if (incomplete.length === 0) return undefined;
   const missing = wordsFor(manifest, withPaths(ofKind('missing-volume')));
   return new NixferryError('import-partial', `${name}: missing ${missing}; ${done}, not ${names(incomplete)}`, {
-    hint: `bring what is missing, or ask the sender for shipment ${manifest.sequence} again, and name all folders: nixferry import ${result.folder} DIR${together(failures)}`,
+    hint: `bring what is missing, and name all folders: nixferry import ${result.folder} DIR${together(failures)}; if it is lost for good, have it sent again (on the connected side: nixferry pack --site ${manifest.site} --lost ${manifest.sequence} --to DIR)`,
   });
 }
 
