@@ -61,7 +61,7 @@ export interface ImportResult {
   readonly importedPaths: number;
   /** Paths that the mirror had already. */
   readonly presentPaths: number;
-  /** Base names of those of them that the mirror has from another build, with other contents; they stay as they are. */
+  /** Base names of those of them, and of the needs, that the mirror has from another build, with other contents; they stay as they are. */
   readonly otherBuilds: readonly string[];
   readonly roots: readonly ImportedRoot[];
   /** What the shipment builds on and the mirror does not hold: base names, and the shipment that brought each, as far as the sender knows. */
@@ -147,7 +147,7 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
     alreadyImported,
     importedPaths,
     presentPaths,
-    otherBuilds,
+    otherBuilds: [...otherBuilds, ...needs.otherBuilds].sort(),
     roots,
     missingNeeds,
     healed,

@@ -17,8 +17,8 @@ const SMALL_NAR_BYTES = 8 * 1024 * 1024;
 /** What a NAR that streams by may hold in memory: chunks on their way, and the windows of decoders. */
 const STREAMED_NAR_BYTES = 12 * 1024 * 1024;
 
-/** What a path on its way holds beside its bytes: promises, file handles, what waits to be collected. Measured with paths of 2 kB. */
-const STAGING_BYTES = 64 * 1024;
+/** What a path on its way holds beside its bytes, so that of small ones some sixty are on their way: more are no faster and fill the heap. */
+const STAGING_BYTES = 512 * 1024;
 
 /** The memory that `stagePath` needs for a path, about. */
 export function stagedBytes({ nar }: PathEntry): number {

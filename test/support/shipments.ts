@@ -19,6 +19,7 @@ import {
   type SecretKey,
   type StorePath,
 } from '../../src/nix/index.ts';
+import { formatSequence } from '../../src/shipment/format.ts';
 import type { InventoryRecord } from '../../src/shipment/inventory.ts';
 import { readInventory } from '../../src/shipment/inventory-file.ts';
 import type { Manifest } from '../../src/shipment/manifest.ts';
@@ -212,7 +213,7 @@ export function openSite(shipment: TestShipment, name = 'site'): Promise<Mirror>
 
 /** Changes what manifest and inventory said at first and signs them anew, as a sender with bad intentions would. */
 export async function forge(
-  shipment: TestShipment,
+  shipment: Pick<TestShipment, 'folder' | 'sender' | 'result'>,
   change: {
     readonly records?: (records: InventoryRecord[]) => unknown[];
     readonly manifest?: (manifest: Manifest) => unknown;
@@ -223,7 +224,7 @@ export async function forge(
   const { folder, sender } = shipment;
   let { manifest } = shipment.result;
   if (change.records !== undefined) {
-    const kept = join(sender.layout.folder, 'sent/plant-7/0001.inventory.jsonl.zst');
+    const kept = join(sender.layout.folder, `sent/plant-7/${formatSequence(manifest.sequence)}.inventory.jsonl.zst`);
     const records = await Array.fromAsync(readInventory(kept, manifest.inventory));
     const lines = [{ type: 'inventory', format: 1 }, ...change.records(records)];
     const text = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
