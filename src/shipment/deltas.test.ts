@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp } from 'node:fs/promises';
+import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { type Depot, openDepot } from '../../test/support/depot.ts';
@@ -66,6 +66,8 @@ suite('deltas', { concurrency: 6 }, () => {
     assert.deepEqual(await lineNames(depot.mirror, second.manifest, 'need'), ['lib-1 of 1', 'libc of 1']);
     assert.deepEqual([second.manifest.basis?.type, second.manifest.totals.needCount], ['receipt', 2]);
     assert.equal(second.manifest.receiptCounter, 1);
+    const readMe = await readFile(join(second.folder, 'READ-ME-FIRST.txt'), 'utf8');
+    assert.match(readMe, /^ {2}Builds on: 2 store paths that came with earlier shipments$/m);
     const result = await depot.import(site, second);
     assertComplete(result);
     assert.equal(await appAt(site), 'app-2 of 2');

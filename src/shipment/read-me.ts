@@ -2,6 +2,7 @@ import { formatSequence, shipmentName } from './format.ts';
 import { formatSize } from './format-size.ts';
 import type { RootLine } from './inventory.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
+import { formatSequences } from './sequence-ranges.ts';
 
 /** What the cover page tells beside the manifest. */
 export interface ReadMeDetails {
@@ -43,9 +44,16 @@ function whatItIs(manifest: Manifest, disc: number | undefined): string {
   For:       the site named ${manifest.site}
   From:      the sender with the key ${ascii(manifest.sender)}
   Packed:    ${manifest.created}, by ${ascii(manifest.generator)}
-  Holds:     ${count(totals.pathCount, 'store path')}, ${formatSize(totals.narSizeBytes)} when installed
+  Holds:     ${count(totals.pathCount, 'store path')}, ${formatSize(totals.narSizeBytes)} when installed${buildsOn(manifest)}
   Volumes:   ${count(volumes.length, 'file')} ${place}, ${formatSize(totals.volumesSizeBytes)} together
 `;
+}
+
+/** A shipment that carries only what is new is worth nothing to somebody who lacks the rest. */
+function buildsOn({ totals, lost }: Manifest): string {
+  if (totals.needCount === 0) return '';
+  const again = lost.length === 0 ? '' : `\n  Again:     what shipment ${ascii(formatSequences(lost))} carried`;
+  return `\n  Builds on: ${count(totals.needCount, 'store path')} that came with earlier shipments${again}`;
 }
 
 function whichDisc({ volumes }: Manifest, disc: number): string {
@@ -164,11 +172,15 @@ or damaged, import what is left all the same: the command says what is missing, 
 `;
 }
 
-function howToUnpack({ senderKey, storeDir }: Manifest, disc: number | undefined): string {
+function howToUnpack({ senderKey, storeDir, totals }: Manifest, disc: number | undefined): string {
+  const before =
+    totals.needCount === 0
+      ? ''
+      : '\nThis one goes over what was unpacked of the earlier shipments, into the same folder.';
   const where = disc === undefined ? 'In this folder:' : 'Copy volumes/ of all discs into one folder, and there:';
   return `Without Nixferry
 ----------------
-The volumes are slices of one tar archive, which holds a complete Nix binary cache.
+The volumes are slices of one tar archive, which holds a complete Nix binary cache.${before}
 ${where}
 
   mkdir /srv/cache
