@@ -46,6 +46,13 @@ test('MirrorIndex answers what the narinfos say', () =>
       expected,
     );
     assert.deepEqual(closure.missing, [hashOf('gone')]);
+    const rows = await Promise.all(['base', 'lib', 'app', 'twin'].map((name) => index.get(hashOf(name))));
+    assert.deepEqual(
+      await Array.fromAsync(index.names()),
+      rows
+        .map((row) => ({ baseName: row?.storePath.slice('/nix/store/'.length), url: row?.url }))
+        .toSorted((a, b) => ((a.baseName ?? '') < (b.baseName ?? '') ? -1 : 1)),
+    );
   }));
 
 test('MirrorIndex counts a shared NAR once when it adds up files', () =>

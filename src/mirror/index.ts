@@ -52,6 +52,8 @@ export interface MirrorIndex {
   usersOfNar(url: string): Promise<number>;
   /** All hash parts, sorted. */
   hashParts(): Promise<readonly HashPart[]>;
+  /** Base name and NAR of each visible path, sorted by hash part; nothing may be changed before it is at its end. */
+  names(): AsyncGenerator<{ readonly baseName: string; readonly url: string }, void, undefined>;
   /** Notes, durably, that narinfos are about to change: killed from here on, the next opening looks at the files. */
   expectChanges(): Promise<void>;
   /** Notes paths whose narinfos were just written; the storage was not changed by anything else meanwhile. */
@@ -184,6 +186,13 @@ class SqliteIndex implements MirrorIndex {
     return rows.map((row) => row.hash_part as HashPart);
   }
 
+  async *names(): AsyncGenerator<{ readonly baseName: string; readonly url: string }, void, undefined> {
+    const { listNames } = await this.#tables();
+    for (const row of listNames.iterate()) {
+      yield { baseName: row['base_name'] as string, url: row['url'] as string };
+    }
+  }
+
   async expectChanges(): Promise<void> {
     await this.#change(() => undefined, false);
   }
@@ -290,6 +299,7 @@ function prepareTables(database: DatabaseSync, inMemory: boolean) {
     query: queryBuilder(database),
     hasPath: database.prepare('SELECT 1 FROM paths WHERE hash_part = ?'),
     getPath: database.prepare(`SELECT ${PATH_COLUMNS} FROM paths WHERE hash_part = ?`),
+    listNames: database.prepare('SELECT base_name, url FROM paths ORDER BY hash_part'),
     getReferences: database.prepare('SELECT reference FROM refs WHERE hash_part = ? ORDER BY reference'),
   };
 }

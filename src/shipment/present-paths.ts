@@ -2,7 +2,7 @@ import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import type { IndexedPath } from '../mirror/index.ts';
 import { NAR_PREFIX } from '../mirror/layout.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { baseNameOf, hashPartOf, type StorePathBaseName } from '../nix/index.ts';
+import { hashPartOf, type StorePathBaseName } from '../nix/index.ts';
 
 /** What a mirror says of paths, asked by their base names: what clients can have, so that narinfo and NAR are there. */
 export interface Presence {
@@ -23,10 +23,7 @@ export async function openPresence(mirror: Mirror): Promise<Presence> {
       return known?.storePath.endsWith(`/${path}`) === true && nars.has(known.url) ? known : undefined;
     },
     async *all() {
-      for (const hashPart of await mirror.index.hashParts()) {
-        const known = await mirror.index.get(hashPart);
-        if (known !== undefined && nars.has(known.url)) yield baseNameOf(known.storePath);
-      }
+      for await (const { baseName, url } of mirror.index.names()) if (nars.has(url)) yield baseName;
     },
   };
 }

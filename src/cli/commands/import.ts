@@ -41,17 +41,33 @@ export function define(command: Command, run: CommandRun): void {
 }
 
 /** One shipment, or all that lie on a medium, in their order. */
-async function importCommand(directories: readonly string[], options: ImportOptions, run: CommandRun): Promise<void> {
+async function importCommand(given: readonly string[], options: ImportOptions, run: CommandRun): Promise<void> {
   const { output } = run;
   const { mirrorDirectory } = await readCommonOptions(options);
   const trust = (options.trust ?? []).map(readPublicKey);
-  const [only] = directories;
-  const shipments = directories.length === 1 && only !== undefined ? await separateShipments(only) : [directories];
-  await using mirror = await openOrMake(mirrorDirectory, shipments[0] ?? directories, trust);
+  const [only] = given;
+  const shipments = given.length === 1 && only !== undefined ? await separateShipments(only) : [given];
+  await using mirror = await openOrMake(mirrorDirectory, shipments[0] ?? given, trust);
   for (const warning of mirror.warnings) output.warn(warning);
   let fields = {};
-  for (const folders of shipments) fields = await importOne(mirror, folders, trust, options, run);
+  for (let pending = shipments; pending.length > 0; ) {
+    // What one builds on may come with another one that was made after it.
+    const waiting: Waiting[] = [];
+    for (const directories of pending) {
+      const { problem, ...imported } = await importOne(mirror, directories, trust, options, run);
+      if (problem?.code === 'basis-missing') waiting.push({ directories, problem });
+      else if (problem !== undefined) throw problem;
+      else fields = imported.fields;
+    }
+    if (waiting.length === pending.length) throw waiting[0]?.problem;
+    pending = waiting.map((one) => one.directories);
+  }
   output.verdict(EXIT.complete, { shipments: shipments.length, ...fields });
+}
+
+interface Waiting {
+  readonly directories: readonly string[];
+  readonly problem: NixferryError;
 }
 
 async function importOne(
@@ -60,7 +76,7 @@ async function importOne(
   trust: readonly PublicKey[],
   options: ImportOptions,
   { output, signal }: CommandRun,
-): Promise<Record<string, unknown>> {
+): Promise<{ readonly fields: Record<string, unknown>; readonly problem: NixferryError | undefined }> {
   const result = await importShipment({
     mirror,
     directories,
@@ -75,9 +91,8 @@ async function importOne(
   const problem = importProblem(result);
   output.event('import', fieldsOf(result));
   for (const line of remarks(result)) output.warn(line);
-  if (problem !== undefined) throw problem;
-  output.say(describe(result, mirror));
-  return fieldsOf(result);
+  if (problem === undefined) output.say(describe(result, mirror));
+  return { fields: fieldsOf(result), problem };
 }
 
 /**
