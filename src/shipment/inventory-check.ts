@@ -81,6 +81,8 @@ class InventoryCheck {
     switch (entry.type) {
       case 'root':
         if (this.#files.size > 0 || this.#needs.length > 0) throw lie('a root stands behind what belongs to roots');
+        // Refused before there are many: each is kept in memory.
+        if (this.#roots.length === this.#manifest.roots.length) throw lie('the number of roots differs');
         this.#roots.push(entry.line);
         return;
       case 'need':

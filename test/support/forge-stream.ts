@@ -50,16 +50,7 @@ export async function forgeStream(
       put({ name: entry.name, kind: 'folder', sizeBytes: 0 }, Buffer.alloc(0));
       return { type: 'folder', name: entry.name };
     }
-    if (entry.type === 'file') {
-      const place = put({ name: entry.name, kind: 'file', sizeBytes: entry.bytes.length }, entry.bytes);
-      return {
-        type: 'file',
-        name: entry.name,
-        sizeBytes: entry.bytes.length,
-        sha256: hash('sha256', entry.bytes),
-        ...place,
-      };
-    }
+    if (entry.type === 'file') return putFile(entry, put);
     return putPath(entry, put, narPlaces);
   });
   stream.push(Buffer.alloc(TAR_END_BYTES));
@@ -134,9 +125,16 @@ async function readEntries({ folder, sender, result }: TestShipment): Promise<Fo
   return entries;
 }
 
+type Put = (member: TarMember, contents: Buffer) => { volume: number; offset: number };
+
+function putFile({ name, bytes }: { readonly name: string; readonly bytes: Buffer }, put: Put): unknown {
+  const { volume, offset } = put({ name, kind: 'file', sizeBytes: bytes.length }, bytes);
+  return { type: 'file', name, sizeBytes: bytes.length, sha256: hash('sha256', bytes), volume, offset };
+}
+
 function putPath(
   { line, nar, narInfo }: ForgedPath,
-  put: (member: TarMember, contents: Buffer) => { volume: number; offset: number },
+  put: Put,
   narPlaces: Map<string, { volume: number; offset: number }>,
 ): unknown {
   if (nar !== undefined) {
