@@ -31,7 +31,7 @@ export interface PackOptions extends CommonOptions, BasisOptions {
 }
 
 export function addPackOptions(command: Command): Command {
-  return addBasisOptions(command)
+  command
     .requiredOption('--to <dir>', 'the medium: a folder of its own for the shipment is made in it')
     .option('--site <name>', 'the site that the shipment is for (default: site of nixferry.toml)')
     .option(
@@ -45,6 +45,7 @@ export function addPackOptions(command: Command): Command {
       sizeInBytes,
     )
     .option('--no-tools', 'leave out Nixferry itself (140 MB), which the other side needs if it has none as new');
+  return addBasisOptions(command);
 }
 
 function medium(value: string): { discBytes: number | undefined } {

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { copyFile, mkdir, readdir } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
@@ -50,7 +50,13 @@ export async function keepSent(
   inventoryFile: string,
 ): Promise<void> {
   const base = join(sentFolder(mirror, record.site), formatSequence(record.sequence));
-  await copyFile(inventoryFile, `${base}.inventory.jsonl.zst`);
+  const kept = `${base}.inventory.jsonl.zst`;
+  await copyFile(inventoryFile, kept);
+  {
+    // Later shipments build on it: the record must not outlive it in a power cut.
+    await using handle = await open(kept, 'r+');
+    await handle.sync();
+  }
   await writeFileAtomic(`${base}.manifest.json`, manifestBytes);
   await writeSent(mirror, record);
 }
