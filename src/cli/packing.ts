@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
+import { keepHeapSmall } from '../base/small-heap.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { formatPublicKey } from '../nix/index.ts';
@@ -64,6 +65,7 @@ export interface Packing {
 
 /** Asked for before any work is done. Throws `usage` without a site, and `tools-missing`. */
 export async function readPacking(options: PackOptions, config: Config): Promise<Packing> {
+  keepHeapSmall();
   const site = options.site ?? config.site;
   if (site === undefined) {
     throw new NixferryError('usage', 'no site is named', {

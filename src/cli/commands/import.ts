@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
+import { keepHeapSmall } from '../../base/small-heap.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../../nix/index.ts';
 import { type ImportResult, importShipment } from '../../shipment/import.ts';
@@ -42,6 +43,7 @@ export function define(command: Command, run: CommandRun): void {
 
 /** One shipment, or all that lie on a medium, in their order. */
 async function importCommand(given: readonly string[], options: ImportOptions, run: CommandRun): Promise<void> {
+  keepHeapSmall();
   const { output } = run;
   const { mirrorDirectory } = await readCommonOptions(options);
   const trust = (options.trust ?? []).map(readPublicKey);
