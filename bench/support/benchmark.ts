@@ -12,6 +12,8 @@ export interface BenchmarkContext {
 export interface Comparison {
   /** What was done, under which circumstances. */
   readonly what: string;
+  /** Of the figures, which are seconds unless said otherwise. */
+  readonly unit?: 'MB' | undefined;
   readonly ours: Timings;
   readonly peer: Timings;
   /** A bound on median(ours) / median(peer), or on its inverse. None: for information. */

@@ -28,6 +28,7 @@ export async function recordComparisons(file: string, comparisons: readonly Comp
       at,
       machine: machine(),
       what: comparison.what,
+      ...(comparison.unit === undefined ? {} : { unit: comparison.unit }),
       ours: withMedian(comparison.ours),
       peer: withMedian(comparison.peer),
       ratio: rounded(ratio(comparison)),
@@ -38,13 +39,14 @@ export async function recordComparisons(file: string, comparisons: readonly Comp
 }
 
 function row(comparison: Comparison): readonly string[] {
-  const { what, ours, peer, goal } = comparison;
+  const { what, unit, ours, peer, goal } = comparison;
+  const suffix = unit === undefined ? '' : ` ${unit}`;
   return [
     what,
-    `${median(ours.seconds).toFixed(2)} (${ours.name}, ${ours.seconds.length}×)`,
-    `${median(peer.seconds).toFixed(2)} (${peer.name}, ${peer.seconds.length}×)`,
+    `${median(ours.seconds).toFixed(2)}${suffix} (${ours.name}, ${ours.seconds.length}×)`,
+    `${median(peer.seconds).toFixed(2)}${suffix} (${peer.name}, ${peer.seconds.length}×)`,
     ratioText(comparison),
-    goalText(goal),
+    goalText(comparison),
     goal === undefined ? '' : reached(comparison) ? 'reached' : 'MISSED',
   ];
 }
@@ -55,13 +57,15 @@ function reached(comparison: Comparison): boolean {
   return 'atMostTimes' in goal ? ratio(comparison) <= goal.atMostTimes : 1 / ratio(comparison) >= goal.timesFaster;
 }
 
-function goalText(goal: Comparison['goal']): string {
+function goalText({ goal, unit }: Comparison): string {
   if (goal === undefined) return '';
-  return 'atMostTimes' in goal ? `≤ ${goal.atMostTimes} times as long` : `≥ ${goal.timesFaster} times faster`;
+  const as = unit === undefined ? 'long' : 'much';
+  return 'atMostTimes' in goal ? `≤ ${goal.atMostTimes} times as ${as}` : `≥ ${goal.timesFaster} times faster`;
 }
 
 function ratioText(comparison: Comparison): string {
   const value = ratio(comparison);
+  if (comparison.unit !== undefined) return `${value.toFixed(2)} times as much`;
   return value < 0.5 ? `${(1 / value).toFixed(1)} times faster` : `${value.toFixed(2)} times as long`;
 }
 
