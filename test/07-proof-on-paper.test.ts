@@ -98,6 +98,7 @@ suite('proof on paper', () => {
   before(async () => {
     connected = cleanUp.use(await createNixEnvironment());
     const at = (...names: string[]) => path.join(connected.directory, ...names);
+    await mkdir(at('medium'));
     await mkdir(at('upstream'));
     await writeFile(at('upstream', 'nix-cache-info'), 'StoreDir: /nix/store\n');
     for (const version of [1, 2] as const) {
