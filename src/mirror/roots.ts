@@ -29,10 +29,33 @@ export interface RootRecord {
   /** Whether all of `paths` were in the mirror when the record was written. */
   readonly complete: boolean;
   readonly origin: 'collected' | 'imported';
+  /**
+   * What Nix is asked to build for the root: its own derivations, then those of each variant, in the order given. Absent for roots that are
+   * paths, lists or channels, of which nobody knows derivations.
+   */
+  readonly targets?: readonly RootTarget[];
+  /** What evaluating the root read besides, so that the isolated side can evaluate it again. */
+  readonly evaluationInputs?: readonly RootEvaluationInput[];
   /** Which shipment brought it; only for imported roots. */
   readonly shipment?: RootShipment;
   /** ISO time, for people only: nothing is decided by it. */
   readonly recorded?: string;
+}
+
+export interface RootTarget {
+  /** The variant's name; absent for the root itself. */
+  readonly variant?: string;
+  /** The `.drv` file. */
+  readonly derivation: StorePathBaseName;
+  readonly outputs: readonly string[];
+}
+
+export interface RootEvaluationInput {
+  /** A node of flake.lock, a channel or other tree of NIX_PATH, what a `fetch…` brought, an output of import-from-derivation. */
+  readonly kind: 'flake' | 'channel' | 'fetched' | 'built';
+  /** For people: the input's name or where it came from. */
+  readonly name: string;
+  readonly path: StorePathBaseName;
 }
 
 export interface RootShipment {
@@ -44,6 +67,16 @@ export interface RootShipment {
 
 const BASE_NAME = /^[0-9a-z]{32}-[0-9A-Za-z+._?=-]+$/;
 const baseName = z.custom<StorePathBaseName>((value) => typeof value === 'string' && BASE_NAME.test(value));
+export const rootTarget = z.object({
+  variant: z.string().exactOptional(),
+  derivation: baseName,
+  outputs: z.array(z.string()),
+});
+export const rootEvaluationInput = z.object({
+  kind: z.enum(['flake', 'channel', 'fetched', 'built']),
+  name: z.string(),
+  path: baseName,
+});
 const rootRecord = z.object({
   format: z.literal(1),
   id: z.string(),
@@ -54,6 +87,8 @@ const rootRecord = z.object({
   paths: z.array(baseName),
   complete: z.boolean(),
   origin: z.enum(['collected', 'imported']),
+  targets: z.array(rootTarget).exactOptional(),
+  evaluationInputs: z.array(rootEvaluationInput).exactOptional(),
   shipment: z.object({ sender: z.string(), site: z.string(), sequence: z.number().int() }).exactOptional(),
   recorded: z.string().exactOptional(),
 });
