@@ -72,7 +72,7 @@ export async function openCollecting(
   const urls = options.upstream ?? config.upstreams ?? [DEFAULT_UPSTREAM];
   const upstreams = await openUpstreams(urls, { http, signal, onProgress });
   const { storeDir } = upstreams;
-  const localStore = await openLocalStore(storeDir, signal);
+  const localStore = openLocalStore(storeDir);
   const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);
   return {
     storeDir,

@@ -1,4 +1,5 @@
 import { NixferryError } from '../base/errors.ts';
+import { findProgram } from '../base/find-program.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type Hash, hashFromDigest, type NarNode, parseStorePath, type StorePath, writeNar } from '../nix/index.ts';
 import { narNodeFromFileSystem } from './file-tree.ts';
@@ -25,13 +26,8 @@ export interface LocalStore {
  * The local store, or undefined where no Nix is installed.
  * @param storeDir the store folder that its paths must have.
  */
-export async function openLocalStore(storeDir: string, signal?: AbortSignal): Promise<LocalStore | undefined> {
-  try {
-    await runNix('nix-store', ['--version'], { purpose: 'looking for Nix', signal });
-  } catch (error) {
-    if (error instanceof NixferryError && error.code === 'nix-not-found') return undefined;
-    throw error;
-  }
+export function openLocalStore(storeDir: string): LocalStore | undefined {
+  if (findProgram('nix-store') === undefined) return undefined;
   return {
     async query(paths, querySignal) {
       const found = new Map<StorePath, LocalPath>();
