@@ -35,6 +35,8 @@ export const LIMITS = {
   manifestSignatureBytes: 64 * 1024,
   packJournalBytes: 8 * 1024 * 1024,
   shipmentRoots: 4096,
+  /** Derivations that one root may name: a large list of packages, times its variants. */
+  rootTargets: 100_000,
   shipmentVolumes: 8192,
   shipmentToolFiles: 100,
   shipmentsLost: 1000,

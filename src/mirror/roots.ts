@@ -10,7 +10,10 @@ import type { StorePathBaseName } from '../nix/store-path.ts';
 import type { MirrorPlace } from './keys.ts';
 import { privateLayout } from './layout.ts';
 
-export type Scope = 'run' | 'reconfigure' | 'rebuild';
+export const SCOPES = ['run', 'reconfigure', 'rebuild'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+export const EVALUATION_INPUT_KINDS = ['flake', 'channel', 'fetched', 'built'] as const;
 
 /** Something that was asked for and the paths that it needs: what keeps paths from being collected as garbage, and what `pack` carries. */
 export interface RootRecord {
@@ -52,7 +55,7 @@ export interface RootTarget {
 
 export interface RootEvaluationInput {
   /** A node of flake.lock, a channel or other tree of NIX_PATH, what a `fetch…` brought, an output of import-from-derivation. */
-  readonly kind: 'flake' | 'channel' | 'fetched' | 'built';
+  readonly kind: (typeof EVALUATION_INPUT_KINDS)[number];
   /** For people: the input's name or where it came from. */
   readonly name: string;
   readonly path: StorePathBaseName;
@@ -67,13 +70,13 @@ export interface RootShipment {
 
 const BASE_NAME = /^[0-9a-z]{32}-[0-9A-Za-z+._?=-]+$/;
 const baseName = z.custom<StorePathBaseName>((value) => typeof value === 'string' && BASE_NAME.test(value));
-export const rootTarget = z.object({
+const rootTarget = z.object({
   variant: z.string().exactOptional(),
   derivation: baseName,
   outputs: z.array(z.string()),
 });
-export const rootEvaluationInput = z.object({
-  kind: z.enum(['flake', 'channel', 'fetched', 'built']),
+const rootEvaluationInput = z.object({
+  kind: z.enum(EVALUATION_INPUT_KINDS),
   name: z.string(),
   path: baseName,
 });
@@ -82,7 +85,7 @@ const rootRecord = z.object({
   id: z.string(),
   name: z.string(),
   request: z.string(),
-  scope: z.enum(['run', 'reconfigure', 'rebuild']),
+  scope: z.enum(SCOPES),
   rootPaths: z.array(baseName),
   paths: z.array(baseName),
   complete: z.boolean(),

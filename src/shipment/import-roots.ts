@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Mirror } from '../mirror/mirror.ts';
 import { makeRootId, type RootRecord, readRoot, writeRoot } from '../mirror/roots.ts';
 import type { StorePathBaseName } from '../nix/index.ts';
 import type { RootLine } from './inventory.ts';
 import type { CheckedInventory } from './inventory-check.ts';
 import type { Manifest } from './manifest.ts';
+import { rootOfLine } from './root-line.ts';
 
 export interface ImportedRoot {
   readonly name: string;
@@ -77,15 +79,11 @@ function rootRecordOf(
   paths: StorePathBaseName[],
   complete: boolean,
 ): RootRecord {
-  const identity = {
-    name: line.name,
-    request: line.request,
-    scope: line.scope,
-    origin: 'imported' as const,
-    shipment: { sender, site, sequence: line.asOf ?? sequence },
-  };
-  const rootPaths = line.rootPaths.map((path) => path as StorePathBaseName);
-  return { ...identity, format: 1, id: makeRootId(identity), rootPaths, paths: paths.sort(), complete };
+  const stated = rootOfLine(line);
+  const origin = 'imported' as const;
+  const shipment = { sender, site, sequence: line.asOf ?? sequence };
+  const id = makeRootId({ ...stated, origin, shipment });
+  return { ...stated, format: 1, id, paths: paths.sort(), complete, origin, shipment };
 }
 
 async function recordRoot(mirror: Mirror, record: RootRecord): Promise<void> {
@@ -106,6 +104,8 @@ function isSameRecord(known: RootRecord, record: RootRecord): boolean {
     known.shipment?.sequence === record.shipment?.sequence &&
     known.paths.length === record.paths.length &&
     known.paths.every((path, index) => path === record.paths[index]) &&
-    known.rootPaths.join() === [...new Set(record.rootPaths)].sort().join()
+    known.rootPaths.join() === [...new Set(record.rootPaths)].sort().join() &&
+    isDeepStrictEqual(known.targets, record.targets) &&
+    isDeepStrictEqual(known.evaluationInputs, record.evaluationInputs)
   );
 }

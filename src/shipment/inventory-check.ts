@@ -40,6 +40,8 @@ export interface CheckedInventory {
   readonly needs: readonly CheckedNeed[];
   /** In the order of the stream. */
   readonly paths: readonly CheckedPath[];
+  /** The names of the small files, nix-cache-info first. */
+  readonly files: readonly string[];
 }
 
 /**
@@ -67,6 +69,8 @@ class InventoryCheck {
   /** Needs and paths by base name, as far as they came. */
   readonly #known = new Map<string, CheckedNeed | CheckedPath>();
   readonly #hashParts = new Set<string>();
+  readonly #fileNames: string[] = [];
+  /** Without case. */
   readonly #files = new Set<string>();
   readonly #memberships = new Map<string, readonly number[]>();
   readonly #nars = new Map<string, string>();
@@ -114,7 +118,7 @@ class InventoryCheck {
     ) {
       throw lie('the totals differ');
     }
-    return { roots: this.#roots, needs: this.#needs, paths: this.#paths };
+    return { roots: this.#roots, needs: this.#needs, paths: this.#paths, files: this.#fileNames };
   }
 
   #addFile(name: string): void {
@@ -123,6 +127,7 @@ class InventoryCheck {
     if ((name === 'nix-cache-info') !== (this.#files.size === 0))
       throw lie('the stream must begin with nix-cache-info');
     this.#files.add(name.toLowerCase());
+    this.#fileNames.push(name);
   }
 
   #addNeed(line: NeedLine): void {
@@ -217,7 +222,9 @@ class InventoryCheck {
         throw lie(`the root ${line.name} does not have the paths that it says it has`);
       }
       const isMember = (path: string): boolean => this.#known.get(path)?.roots.includes(index) ?? false;
-      if (!rootPaths.every(isMember)) throw lie(`the root ${line.name} does not hold what it is a root for`);
+      const inputs = (line.evaluationInputs ?? []).map(({ path }) => path);
+      if (![...rootPaths, ...inputs].every(isMember))
+        throw lie(`the root ${line.name} does not hold what it is a root for`);
     }
   }
 }

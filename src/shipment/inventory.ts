@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Compression } from '../base/compression/compression.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { EVALUATION_INPUT_KINDS } from '../mirror/roots.ts';
 import {
   baseNameOf,
   hashPartOf,
@@ -147,6 +148,7 @@ const size = z.int().min(0);
 const hexDigest = z.string().regex(/^[0-9a-f]{64}$/);
 const nixHash = z.string().regex(/^sha256:[0-9abcdfghijklmnpqrsvwxyz]{52}$/);
 const baseName = z.string().regex(/^[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+._?=-]{1,211}$/);
+const outputName = z.string().regex(/^[0-9A-Za-z+._?=-]{1,211}$/);
 const oneLine = z.string().regex(/^[^\p{Cc}]*$/u);
 const sequence = z.number().refine(isSequence, 'not a sequence number');
 const place = { volume: z.int().min(1).max(LIMITS.shipmentVolumes), offset: size };
@@ -165,6 +167,15 @@ const RecordSchema = z.discriminatedUnion('type', [
     narSizeBytes: size,
     digest: hexDigest,
     asOf: sequence.exactOptional(),
+    targets: z
+      .array(
+        z.object({ variant: oneLine.max(1000).exactOptional(), derivation: baseName, outputs: z.array(outputName) }),
+      )
+      .max(LIMITS.rootTargets)
+      .exactOptional(),
+    evaluationInputs: z
+      .array(z.object({ kind: z.enum(EVALUATION_INPUT_KINDS), name: oneLine.max(1000), path: baseName }))
+      .exactOptional(),
   }),
   z.object({
     type: z.literal('need'),

@@ -8,6 +8,7 @@ import { readInventory } from './inventory-file.ts';
 import { readKnownSite } from './known-sites.ts';
 import type { PackBasis } from './pack-basis.ts';
 import type { PackedRoot } from './pack-plan.ts';
+import { rootOfLine } from './root-line.ts';
 import { readSentShipments, type SentShipment } from './sent.ts';
 
 /**
@@ -68,14 +69,10 @@ async function rootsOf(
       else needed.set(record.path, record.sequence);
     }
   }
-  return lines.map(({ name, request, scope, complete, rootPaths, asOf }, position) => ({
-    name,
-    request,
-    scope,
-    complete,
-    rootPaths: rootPaths.map((path) => path as StorePathBaseName),
+  return lines.map((line, position) => ({
+    ...rootOfLine(line),
     paths: members[position] ?? [],
-    asOf: asOf ?? manifest.sequence,
+    asOf: line.asOf ?? manifest.sequence,
   }));
 }
 

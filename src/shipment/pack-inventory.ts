@@ -13,6 +13,7 @@ import { mapAhead } from './map-ahead.ts';
 import { type PackedMember, packMembers } from './pack-members.ts';
 import { damagedNarInfo, type PackPlan, type PlannedNeed, type PlannedPath, readPackedNarInfo } from './pack-plan.ts';
 import { rootDigest } from './root-digest.ts';
+import { statedFields } from './root-line.ts';
 import type { Place } from './stream-layout.ts';
 
 /** The roots as the inventory states them, in the order of the plan. */
@@ -23,11 +24,7 @@ export function rootLines(plan: PackPlan): RootLine[] {
     const paths = pathsByRoot[position] ?? [];
     return {
       type: 'root',
-      name: root.name,
-      request: root.request,
-      scope: root.scope,
-      complete: root.complete,
-      rootPaths: [...root.rootPaths],
+      ...statedFields(root),
       pathCount: paths.length,
       narSizeBytes: paths.reduce((total, path) => total + path.narSizeBytes, 0),
       digest: rootDigest(paths),
