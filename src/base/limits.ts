@@ -11,6 +11,8 @@ export const LIMITS = {
   configBytes: 1024 * 1024,
   // Collecting
   pathsPerPublishWave: 256,
+  // Closures
+  derivationReadsInFlight: 256,
   // Asking Nix
   nixOutputBytes: 256 * 1024 * 1024,
   nixComplaintCharacters: 4000,
