@@ -36,6 +36,10 @@ export const ERROR_TABLE = {
     exitCode: EXIT.usage,
     summary: 'The root needs Nix on this machine, and there is none on the PATH.',
   },
+  'nix-too-old': {
+    exitCode: EXIT.usage,
+    summary: 'The Nix on this machine is older than what it was to evaluate asks for.',
+  },
   'nix-failed': { exitCode: EXIT.usage, summary: 'The installed Nix refused to evaluate or describe the root.' },
   'program-missing': { exitCode: EXIT.usage, summary: 'A program that this data needs (xz, bzip2) is not installed.' },
   'tools-missing': {

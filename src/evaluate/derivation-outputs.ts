@@ -2,6 +2,7 @@ import { NixferryError } from '../base/errors.ts';
 import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type Derivation, NixFormatError, parseDerivation, type StorePath } from '../nix/index.ts';
+import { locateStorePath } from './private-nix.ts';
 
 /**
  * The store paths of a derivation's outputs, read from its `.drv` file in the local store.
@@ -33,7 +34,7 @@ export async function readDerivationOutputs(
 }
 
 async function readDerivation(drvPath: string, storeDir: string): Promise<Derivation> {
-  const bytes = await readFileIfExists(drvPath, LIMITS.derivationBytes);
+  const bytes = await readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes);
   if (bytes === undefined) {
     throw new NixferryError('bad-root', `there is no derivation ${drvPath} in the local store`, {
       hint: 'instantiate it here first, or name its outputs as store paths',

@@ -1,9 +1,9 @@
 import { NixferryError } from '../base/errors.ts';
-import { findProgram } from '../base/find-program.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type Hash, hashFromDigest, type NarNode, parseStorePath, type StorePath, writeNar } from '../nix/index.ts';
 import { narNodeFromFileSystem } from './file-tree.ts';
-import { runNix } from './nix-command.ts';
+import { isNixThere, runNix } from './nix-command.ts';
+import { locateStorePath } from './private-nix.ts';
 
 /** What the local Nix knows of a valid path of its store. */
 export interface LocalPath {
@@ -27,7 +27,7 @@ export interface LocalStore {
  * @param storeDir the store folder that its paths must have.
  */
 export function openLocalStore(storeDir: string): LocalStore | undefined {
-  if (findProgram('nix-store') === undefined) return undefined;
+  if (!isNixThere('nix-store')) return undefined;
   return {
     async query(paths, querySignal) {
       const found = new Map<StorePath, LocalPath>();
@@ -38,7 +38,7 @@ export function openLocalStore(storeDir: string): LocalStore | undefined {
       return found;
     },
     async *nar(path) {
-      const node: NarNode = await narNodeFromFileSystem(path);
+      const node: NarNode = await narNodeFromFileSystem(locateStorePath(path));
       yield* writeNar(node);
     },
   };

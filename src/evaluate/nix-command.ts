@@ -1,6 +1,9 @@
 import { spawn } from 'node:child_process';
-import { NixferryError, systemErrorCode } from '../base/errors.ts';
+import { NixferryError } from '../base/errors.ts';
+import { findProgram } from '../base/find-program.ts';
 import { LIMITS } from '../base/limits.ts';
+import { compareVersions, parseNixVersion, recogniseTooOld, type TooOld } from './nix-age.ts';
+import { privateProgram, readPrivateNix } from './private-nix.ts';
 
 // src/evaluate asks the Nix that is installed here: what a root is, what the local store holds. It knows no mirror
 // and no upstream, and it depends only on what Nix has printed alike since 2.4.
@@ -16,16 +19,57 @@ export interface NixCommandOptions {
 }
 
 /**
- * Runs Nix and gives back what it printed on stdout.
- * @throws NixferryError `nix-not-found` when there is no such program, `nix-failed` with the end of its stderr when it
- *   exits non-zero or prints more than LIMITS.nixOutputBytes.
+ * Runs Nix and gives back what it printed on stdout. Where none is on the PATH, or the one there proves too old, the one that
+ * `nixferry get-nix` has brought does the work.
+ * @throws NixferryError `nix-not-found` when there is no such program, `nix-too-old` when it says or shows that it is, `nix-failed` with
+ *   the end of its stderr when it exits non-zero for another reason or prints more than LIMITS.nixOutputBytes.
  */
-export function runNix(program: NixProgram, args: readonly string[], options: NixCommandOptions): Promise<Buffer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const child = spawn(program, [...args], {
+export async function runNix(
+  program: NixProgram,
+  args: readonly string[],
+  options: NixCommandOptions,
+): Promise<Buffer> {
+  const privateNix = readPrivateNix();
+  const installed = findProgram(program);
+  if (installed === undefined) {
+    if (privateNix === undefined) throw nixNotFound(program, options.purpose);
+    return outputOf(await start(privateProgram(privateNix, program), args, options), program, options.purpose);
+  }
+  const run = await start(installed, args, options);
+  if (run.end === 0 || run.overflow) return outputOf(run, program, options.purpose);
+  const version = await versionOf(installed, options);
+  const tooOld = version === undefined ? undefined : await recogniseTooOld(run.complaints, version);
+  if (tooOld === undefined || version === undefined) throw nixFailed(program, options.purpose, run);
+  if (privateNix !== undefined && compareVersions(privateNix.version, version) > 0) {
+    return outputOf(await start(privateProgram(privateNix, program), args, options), program, options.purpose);
+  }
+  throw nixTooOld(program, options.purpose, run, version, tooOld);
+}
+
+/** Whether there is a Nix to run: on the PATH, or a private one. */
+export function isNixThere(program: NixProgram): boolean {
+  return findProgram(program) !== undefined || readPrivateNix() !== undefined;
+}
+
+interface NixRun {
+  readonly output: Buffer;
+  readonly overflow: boolean;
+  /** The end of stderr. */
+  readonly complaints: string;
+  /** Exit code, or the signal that killed it. */
+  readonly end: number | string;
+}
+
+function start(
+  file: string,
+  args: readonly string[],
+  { workingDirectory, signal }: Omit<NixCommandOptions, 'purpose'>,
+): Promise<NixRun> {
+  const { promise, resolve, reject } = Promise.withResolvers<NixRun>();
+  const child = spawn(file, [...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    ...(options.workingDirectory === undefined ? {} : { cwd: options.workingDirectory }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
+    ...(signal === undefined ? {} : { signal }),
   });
   const output: Buffer[] = [];
   let outputBytes = 0;
@@ -43,28 +87,56 @@ export function runNix(program: NixProgram, args: readonly string[], options: Ni
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     complaints = (complaints + chunk).slice(-LIMITS.nixComplaintCharacters);
   });
-  child.on('error', (error) => reject(explainSpawnError(error, program, options.purpose)));
+  child.on('error', reject);
   child.on('close', (exitCode, killedBy) => {
-    if (exitCode === 0) resolve(Buffer.concat(output));
-    else
-      reject(nixFailed(program, options.purpose, overflow ? 'it printed too much' : complaints, exitCode ?? killedBy));
+    resolve({ output: Buffer.concat(output), overflow, complaints, end: exitCode ?? killedBy ?? 'a signal' });
   });
   return promise;
 }
 
-function explainSpawnError(error: Error, program: string, purpose: string): Error {
-  if (systemErrorCode(error) !== 'ENOENT') return error;
+async function versionOf(installed: string, options: NixCommandOptions): Promise<string | undefined> {
+  const { output } = await start(installed, ['--version'], options);
+  return parseNixVersion(output.toString('utf8'));
+}
+
+function outputOf(run: NixRun, program: string, purpose: string): Buffer {
+  if (run.end === 0 && !run.overflow) return run.output;
+  throw nixFailed(program, purpose, run);
+}
+
+const GET_NIX =
+  'type nixferry get-nix, which takes a newer Nix from the upstream and installs nothing; then type this command again';
+
+function nixNotFound(program: string, purpose: string): NixferryError {
   return new NixferryError('nix-not-found', `${purpose} needs the program \`${program}\`, which is not on the PATH`, {
-    hint: 'install Nix (on Debian and Ubuntu: apt-get install nix-bin), or name the root as a store path or a list of them',
-    cause: error,
+    hint: 'type nixferry get-nix, which takes one from the upstream and installs nothing; or install Nix (on Debian and Ubuntu: apt-get install nix-bin), or name the root as a store path or a list of them',
   });
 }
 
-function nixFailed(program: string, purpose: string, complaints: string, end: number | string | null): NixferryError {
-  const said = complaints.trim();
-  return new NixferryError(
-    'nix-failed',
-    `${purpose}: \`${program}\` ended with ${end}${said === '' ? '' : `:\n${said}`}`,
-    { hint: 'run the same thing with Nix itself; when that works, type this command again' },
-  );
+function nixTooOld(
+  program: string,
+  purpose: string,
+  run: NixRun,
+  version: string,
+  { isCertain, needed }: TooOld,
+): NixferryError {
+  if (!isCertain) {
+    return nixFailed(program, purpose, run, `if this was written for a newer Nix than ${version}, ${GET_NIX}`);
+  }
+  const atLeast = needed === undefined ? '' : `; ${needed} or newer is needed`;
+  const said = run.complaints.trim();
+  return new NixferryError('nix-too-old', `${purpose}: the Nix ${version} here is too old${atLeast}:\n${said}`, {
+    hint: GET_NIX,
+  });
+}
+
+function nixFailed(
+  program: string,
+  purpose: string,
+  { end, complaints, overflow }: NixRun,
+  hint = 'run the same thing with Nix itself; when that works, type this command again',
+): NixferryError {
+  const said = overflow ? 'it printed too much' : complaints.trim();
+  const message = `${purpose}: \`${program}\` ended with ${end}${said === '' ? '' : `:\n${said}`}`;
+  return new NixferryError('nix-failed', message, { hint });
 }
