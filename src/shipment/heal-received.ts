@@ -2,8 +2,8 @@ import type { Mirror } from '../mirror/mirror.ts';
 import { recordRoots, witnessesOf } from './import-roots.ts';
 import { checkInventory } from './inventory-check.ts';
 import { readInventory } from './inventory-file.ts';
-import { findPresent, type Presence } from './present-paths.ts';
-import { type ReceivedRecord, readAllReceived, readReceivedShipment, writeReceived } from './received.ts';
+import { findPresent, findPresentFiles, type Presence } from './present-paths.ts';
+import { lackingOf, type ReceivedRecord, readAllReceived, readReceivedShipment, writeReceived } from './received.ts';
 
 /** An earlier shipment that had come in part, and of which roots are whole now. */
 export interface HealedShipment {
@@ -27,15 +27,20 @@ export async function healReceived(
   const healed: HealedShipment[] = [];
   for (const record of await readAllReceived(mirror)) {
     signal?.throwIfAborted();
-    if (record.isComplete || !(await hasAny(presence, record.missing))) continue;
+    if (!(await hasAnyPath(presence, record.missing)) && !(await hasAnyFile(mirror, record.missingFiles))) continue;
     const one = await healOne(mirror, record, presence, signal);
     if (one !== undefined) healed.push(one);
   }
   return healed;
 }
 
-async function hasAny(presence: Presence, paths: readonly string[]): Promise<boolean> {
+async function hasAnyPath(presence: Presence, paths: readonly string[]): Promise<boolean> {
   for (const path of paths) if ((await presence.find(path)) !== undefined) return true;
+  return false;
+}
+
+async function hasAnyFile({ storage }: Mirror, names: readonly string[]): Promise<boolean> {
+  for (const name of names) if ((await storage.stat(name)) !== undefined) return true;
   return false;
 }
 
@@ -52,12 +57,14 @@ async function healOne(
   const paths = await findPresent(presence, inventory.paths);
   const needs = await findPresent(presence, inventory.needs);
   const roots = await recordRoots(mirror, manifest, inventory, { paths: paths.present, needs: needs.present });
-  const missing = witnessesOf(roots);
-  await writeReceived(mirror, { ...record, isComplete: missing.length === 0, missing });
+  const presentFiles = await findPresentFiles(mirror, inventory.files, paths.otherBuilds);
+  const lacking = lackingOf(witnessesOf(roots), inventory.files, presentFiles);
+  const isComplete = lacking.missing.length === 0;
+  await writeReceived(mirror, { ...record, isComplete, ...lacking });
   return {
     sender: record.sender,
     sequence: record.sequence,
-    complete: missing.length === 0,
+    complete: isComplete && lacking.missingFiles.length === 0,
     roots: roots.filter(({ complete }) => complete).map(({ name }) => name),
   };
 }

@@ -7,7 +7,7 @@ import type { Manifest } from './manifest.ts';
 import { volumesInWords } from './volumes-in-words.ts';
 
 /**
- * What keeps an import from being whole, as the error with which a command should end; undefined when the site has everything. What could be
+ * What keeps an import from being whole, as the error with which a command should end; undefined when the site has everything, small files among it. What could be
  * imported was imported all the same. Codes: `damage`, `not-trusted` (with `--require-origin-signature`), `basis-missing`, `import-partial`.
  */
 export function importProblem(result: ImportResult): NixferryError | undefined {
@@ -40,9 +40,15 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
   }
   const basis = basisProblem(result);
   if (basis !== undefined) return basis;
-  if (incomplete.length === 0) return undefined;
-  const missing = wordsFor(manifest, withPaths(ofKind('missing-volume')));
-  return new NixferryError('import-partial', `${name}: missing ${missing}; ${done}, not ${names(incomplete)}`, {
+  const absent = ofKind('missing-volume');
+  const files = absent.filter(({ file }) => file !== undefined);
+  if (incomplete.length === 0 && files.length === 0) return undefined;
+  const missing = wordsFor(manifest, wanted(absent));
+  const what =
+    incomplete.length === 0
+      ? `${done}, but not the realisations and listings that lie there: ${list(files, describeFile)}`
+      : `${done}, not ${names(incomplete)}`;
+  return new NixferryError('import-partial', `${name}: missing ${missing}; ${what}`, {
     hint: `bring what is missing, and name all folders: nixferry import ${result.folder} DIR${together(failures)}; if it is lost for good, have it sent again (on the connected side: nixferry pack --site ${manifest.site} --lost ${manifest.sequence} --to DIR)`,
   });
 }
@@ -62,6 +68,10 @@ function describePath({ path, member, reason }: ImportFailure): string {
   return `${path ?? member} (${reason})`;
 }
 
+function describeFile({ member }: ImportFailure): string {
+  return member;
+}
+
 function volumesOf(failures: readonly ImportFailure[]): string[] {
   return failures.flatMap(({ volumes: joined }) => joined.split(' and '));
 }
@@ -70,10 +80,10 @@ function wordsFor(manifest: Manifest, failures: readonly ImportFailure[]): strin
   return volumesInWords(manifest, volumesOf(failures));
 }
 
-/** What opens the stream is on the first disc, but no site lacks it: where paths are missing, only these count. */
-function withPaths(failures: readonly ImportFailure[]): readonly ImportFailure[] {
-  const ofPaths = failures.filter(({ path }) => path !== undefined);
-  return ofPaths.length > 0 ? ofPaths : failures;
+/** What opens the stream is on the first disc, but no site lacks it: where paths or files are missing, only these count. */
+function wanted(failures: readonly ImportFailure[]): readonly ImportFailure[] {
+  const lacked = failures.filter(({ path, file }) => path !== undefined || file !== undefined);
+  return lacked.length > 0 ? lacked : failures;
 }
 
 /** A NAR larger than a disc lies on several, and can only be read where all of them are. */

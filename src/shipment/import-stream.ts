@@ -1,16 +1,17 @@
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { CACHE_INFO_NAME } from '../mirror/layout.ts';
 import { type PublishCandidate, publish } from '../mirror/publish.ts';
 import { baseNameOf } from '../nix/index.ts';
 import type { ImportFailure, StreamImport } from './import-work.ts';
 import type { PathLine } from './inventory.ts';
-import type { WalkedLine, WalkedMember } from './inventory-walk.ts';
 import { VolumeMissing } from './medium-reader.ts';
-import { checkFile, readMember } from './member-check.ts';
+import { checkFolder, stageFile } from './stage-file.ts';
 import { stagedBytes, stagePath } from './stage-path.ts';
 import { type StagedFile, writeStagedFile } from './staged-file.ts';
 import { TAR_END_BYTES } from './tar-header.ts';
+import { fromAnyCopy, isDamage } from './volume-copies.ts';
 
 /**
  * Takes in whatever of the stream the mirror lacks: several NARs at a time in the order of the stream, published in waves, each while the next
@@ -22,6 +23,7 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
   let wave = newWave();
   let publishing: Promise<void> = Promise.resolve();
   let index = 0;
+  let fileIndex = 0;
   const running = new Set<Promise<unknown>>();
   const blocked = new BlockedPaths(work.missingNeeds);
   let fatal: { readonly error: unknown } | undefined;
@@ -56,11 +58,14 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
         wave.paths.push({ position, path: line.line.path, staged });
         wave.narBytes += line.nar.member.sizeBytes;
       } else if (line.type === 'file') {
+        const position = fileIndex++;
+        // The mirror has a nix-cache-info of its own, so that nobody else would look at the beginning of the stream.
+        if (work.presentFiles[position] === 1 && line.line.name !== CACHE_INFO_NAME) continue;
         const file = await stageFile(work, line, failures);
-        if (file !== undefined) wave.files.push(file);
+        if (file !== undefined) wave.files.push({ position, file });
         wave.fileBytes += file?.bytes.length ?? 0;
       } else if (line.type === 'folder') {
-        await tryMember(work, line.at, failures);
+        await checkFolder(work, line.at, failures);
       }
       if (!isFull(wave)) continue;
       const full = wave;
@@ -71,6 +76,7 @@ export async function importStream(work: StreamImport): Promise<ImportFailure[]>
     }
     await publishing;
     await publishWave(work, wave, failures);
+    if (work.missingNeeds.length === 0 && !work.present.includes(0)) await work.waitingFiles.dropRest();
     await checkEnd(work, failures);
     return failures;
   } finally {
@@ -101,66 +107,28 @@ class BlockedPaths {
   }
 }
 
-/** Reads a member and gives its contents; what is wrong with it is noted. */
-async function tryMember(
-  { reader }: StreamImport,
-  at: WalkedMember,
-  failures: ImportFailure[],
-  check: (contents: Buffer) => void = () => {},
-): Promise<Buffer | undefined> {
-  const { name } = at.member;
-  try {
-    const copies = reader.copiesOf(at.position, 1);
-    for (let copy = 0; ; copy++) {
-      try {
-        const contents = await readMember(reader, at, copy);
-        check(contents);
-        return contents;
-      } catch (error) {
-        if (!isDamage(error) || copy + 1 >= copies) throw error;
-      }
-    }
-  } catch (error) {
-    if (error instanceof VolumeMissing) {
-      failures.push({ kind: 'missing-volume', volumes: error.volume.name, member: name, reason: error.message });
-    } else if (isDamage(error)) {
-      failures.push({ kind: 'damage', volumes: reader.namesOf(at.position, 1), member: name, reason: error.message });
-    } else {
-      throw error;
-    }
-    return undefined;
-  }
-}
-
-async function stageFile(
-  work: StreamImport,
-  { line, at }: Extract<WalkedLine, { type: 'file' }>,
-  failures: ImportFailure[],
-): Promise<StagedFile | undefined> {
-  const bytes = await tryMember(work, at, failures, (contents) => checkFile(contents, line.name, line.sha256));
-  // The mirror has a nix-cache-info of its own.
-  return bytes === undefined || line.name === 'nix-cache-info' ? undefined : { name: line.name, bytes };
-}
-
 /** Two blocks of zeros end the stream, and with them the last byte of the volumes is accounted for. */
 async function checkEnd({ reader }: StreamImport, failures: ImportFailure[]): Promise<void> {
-  const position = reader.sizeBytes - TAR_END_BYTES;
-  const note = (kind: ImportFailure['kind'], reason: string): void => {
-    failures.push({ kind, volumes: reader.namesOf(position, TAR_END_BYTES), member: 'the end of the stream', reason });
+  const end = { position: reader.sizeBytes - TAR_END_BYTES, sizeBytes: TAR_END_BYTES };
+  const note = (kind: ImportFailure['kind'], volumes: readonly string[], reason: string): void => {
+    failures.push({ kind, volumes: volumes.join(' and '), member: 'the end of the stream', reason });
   };
   try {
-    const bytes = await reader.read(position, TAR_END_BYTES, 0);
-    if (bytes.some((byte) => byte !== 0)) note('damage', 'there are foreign bytes behind the last file');
+    await fromAnyCopy(reader, [end], async (copy) => {
+      const bytes = await reader.read(end.position, end.sizeBytes, copy);
+      if (bytes.some((byte) => byte !== 0))
+        throw new NixferryError('damage', 'there are foreign bytes behind the last file');
+    });
   } catch (error) {
-    if (error instanceof VolumeMissing) note('missing-volume', error.message);
-    else if (isDamage(error)) note('damage', error.message);
+    if (error instanceof VolumeMissing) note('missing-volume', reader.missingOf([end]), error.message);
+    else if (isDamage(error)) note('damage', await reader.damagedOf([end]), error.message);
     else throw error;
   }
 }
 
 interface Wave {
   readonly paths: { position: number; path: string; staged: Promise<PublishCandidate | undefined> }[];
-  readonly files: StagedFile[];
+  readonly files: { position: number; file: StagedFile }[];
   /** On disk, in the mirror's partial folder. */
   narBytes: number;
   /** In memory. */
@@ -196,10 +164,12 @@ async function publishWave(work: StreamImport, wave: Wave, failures: ImportFailu
       reason,
     });
   }
-  for (const file of wave.files) await writeStagedFile(work.mirror, file);
+  for (const { position, file } of wave.files) await putFile(work, position, file);
   work.onProgress({ type: 'advance', items: wave.paths.length });
 }
 
-function isDamage(error: unknown): error is NixferryError {
-  return error instanceof NixferryError && error.code === 'damage';
+async function putFile({ mirror, presentFiles, waitingFiles }: StreamImport, position: number, file: StagedFile) {
+  if ((await writeStagedFile(mirror, file)) === 'waits') return waitingFiles.keep(file, file.bytes);
+  presentFiles[position] = 1;
+  await waitingFiles.drop(file);
 }

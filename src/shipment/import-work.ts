@@ -3,6 +3,7 @@ import type { Mirror } from '../mirror/mirror.ts';
 import type { PublicKey } from '../nix/index.ts';
 import type { WalkedLine } from './inventory-walk.ts';
 import type { MediumReader } from './medium-reader.ts';
+import type { WaitingFiles } from './waiting-files.ts';
 
 /** Something of the stream that could not be taken in, and why. */
 export interface ImportFailure {
@@ -18,6 +19,8 @@ export interface ImportFailure {
   readonly member: string;
   /** Base name of the path that the site does not get because of it; undefined for what belongs to no path. */
   readonly path?: string;
+  /** Name of the small file, a realisation or a listing, that the mirror does not get because of it. */
+  readonly file?: string;
   readonly reason: string;
   /** Of a missing volume: whether others, which are there, hold a part of the path; both are needed at the same time. */
   readonly isSplit?: boolean;
@@ -32,6 +35,9 @@ export interface StreamImport {
   readonly lines: AsyncIterable<WalkedLine>;
   /** By position among the paths of the inventory: whether the mirror has the path. What is taken in is marked. */
   readonly present: Uint8Array;
+  /** The same for its small files. */
+  readonly presentFiles: Uint8Array;
+  readonly waitingFiles: WaitingFiles;
   /** Base names of paths that the shipment builds on and the mirror lacks. */
   readonly missingNeeds: readonly { readonly path: string }[];
   /** Where given, a path needs a signature by one of these or a content address that holds. */

@@ -330,6 +330,33 @@ suite('importing', { concurrency: 4 }, () => {
     }
   });
 
+  test('importShipment names only the damaged ones when a NAR spans several volumes', async () => {
+    await using shipment = await makeTestShipment();
+    const names = shipment.result.manifest.volumes.map(({ name }) => name);
+    const file = (index: number): string => join(shipment.folder, 'volumes', names[index] ?? '');
+    // Volumes 1 to 4, counted from 0, hold a part of `big` each.
+    for (const damaged of [[1], [3], [2, 4]]) {
+      for (const index of damaged) await flipBit(file(index), 3000);
+      await using site = await openSite(shipment, `site-${damaged.join()}`);
+      const { failures } = await importInto(site, shipment);
+      for (const index of damaged) await flipBit(file(index), 3000);
+      const volumes = failures.filter(({ path }) => path?.endsWith('-big')).map((failure) => failure.volumes);
+      assert.deepEqual(volumes, [damaged.map((index) => names[index]).join(' and ')]);
+    }
+  });
+
+  test('importShipment puts a NAR together from the good copies when each folder has another volume damaged', async () => {
+    await using shipment = await makeTestShipment();
+    await using site = await openSite(shipment);
+    const spare = join(shipment.temp, 'spare');
+    await cp(join(shipment.folder, 'volumes'), spare, { recursive: true });
+    await flipBit(join(spare, '0001-003.tar'), 3000);
+    await flipBit(join(shipment.folder, 'volumes/0001-004.tar'), 3000);
+    const result = await importInto(site, shipment, { directories: [shipment.folder, spare] });
+    assert.equal(importProblem(result), undefined);
+    assert.deepEqual(await visiblePaths(site), ['app', 'big', 'libc']);
+  });
+
   test('importShipment fills the gap when a good copy comes after a damaged one', async () => {
     await using shipment = await makeTestShipment();
     await using site = await openSite(shipment);

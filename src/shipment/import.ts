@@ -16,7 +16,7 @@ import { readInventory } from './inventory-file.ts';
 import { walkInventory } from './inventory-walk.ts';
 import type { Manifest } from './manifest.ts';
 import { MediumReader } from './medium-reader.ts';
-import { findPresent, openPresence } from './present-paths.ts';
+import { findPresent, findPresentFiles, openPresence } from './present-paths.ts';
 import {
   type FoundShipment,
   type FoundVolume,
@@ -25,12 +25,13 @@ import {
   readShipment,
 } from './read-shipment.ts';
 import type { Receipt } from './receipt.ts';
-import { clearQuarantine, keepReceived, readReceived } from './received.ts';
+import { clearQuarantine, keepReceived, lackingOf, readReceived } from './received.ts';
 import { hearOfReceipt, renewReceipt } from './renew-receipt.ts';
 import { authenticate } from './sender.ts';
 import { readSiteName, writeSiteName } from './site-name.ts';
 import { stageInventory } from './stage-inventory.ts';
 import { StreamWalker } from './stream-layout.ts';
+import { openWaitingFiles } from './waiting-files.ts';
 
 export interface ImportOptions {
   /** Open for writing. */
@@ -105,8 +106,11 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
     .filter((_, index) => needs.present[index] !== 1)
     .map(({ path, sequence }) => ({ path, sequence }));
   const presentPaths = countOnes(present);
+  const presentFiles = await findPresentFiles(mirror, inventory.files, otherBuilds);
+  const presentFileCount = countOnes(presentFiles);
   const received = await readReceived(mirror, manifest, shipment.manifestSha256);
-  const isAllHere = presentPaths === inventory.paths.length && missingNeeds.length === 0;
+  const isAllHere =
+    presentPaths === inventory.paths.length && presentFileCount === inventory.files.length && missingNeeds.length === 0;
   const alreadyImported = received?.isComplete === true && isAllHere;
 
   let failures: ImportFailure[] = [];
@@ -120,13 +124,15 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
     });
     const walker = new StreamWalker(manifest.volumes.map(({ sizeBytes }) => sizeBytes));
     const volumes = await findVolumes(shipment, manifest);
-    await using reader = new MediumReader(volumes, walker);
+    await using reader = new MediumReader(volumes, walker, signal);
     const streamFailures = await importStream({
       mirror,
       storeDir: manifest.storeDir,
       reader,
       lines: walkInventory(readLines(), manifest),
       present,
+      presentFiles,
+      waitingFiles: await openWaitingFiles(mirror),
       missingNeeds,
       originKeys: await originKeysOf(options),
       onProgress,
@@ -135,10 +141,14 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
     failures = [...wrongSizes(volumes), ...streamFailures];
   }
   const roots = await recordRoots(mirror, manifest, inventory, { paths: present, needs: needs.present });
-  if (!alreadyImported) await keepReceived(mirror, shipment, manifest, inventoryFile, witnessesOf(roots));
+  if (!alreadyImported) {
+    const lacking = lackingOf(witnessesOf(roots), inventory.files, presentFiles);
+    await keepReceived(mirror, shipment, manifest, inventoryFile, lacking);
+  }
   await clearQuarantine(mirror, manifest);
   const importedPaths = countOnes(present) - presentPaths;
-  const healed = importedPaths === 0 ? [] : await healReceived(mirror, await openPresence(mirror), signal);
+  const hasMore = importedPaths > 0 || countOnes(presentFiles) > presentFileCount;
+  const healed = hasMore ? await healReceived(mirror, await openPresence(mirror), signal) : [];
   return {
     folder: shipment.folder,
     manifest,

@@ -4,6 +4,8 @@ import { NixferryError } from '../base/errors.ts';
 import { explainReadError } from './medium-error.ts';
 import type { FoundVolume } from './read-shipment.ts';
 import type { StreamWalker, VolumeSlice } from './stream-layout.ts';
+import { VolumeCheck } from './volume-check.ts';
+import type { Extent } from './volume-copies.ts';
 
 /** A part of the stream lies in a volume that is in none of the folders. */
 export class VolumeMissing extends Error {
@@ -18,14 +20,16 @@ export class VolumeMissing extends Error {
 
 /** Reads the stream of a shipment by position, from volumes that may be missing, cut off, or there several times. Never writes. */
 export class MediumReader implements AsyncDisposable {
-  readonly #volumes: readonly FoundVolume[];
+  readonly #volumes: FoundVolume[];
   readonly #walker: StreamWalker;
+  readonly #check: VolumeCheck;
   /** Least recently used first. */
   readonly #open = new Map<string, OpenVolume>();
 
-  constructor(volumes: readonly FoundVolume[], walker: StreamWalker) {
-    this.#volumes = volumes;
+  constructor(volumes: readonly FoundVolume[], walker: StreamWalker, signal?: AbortSignal) {
+    this.#volumes = [...volumes];
     this.#walker = walker;
+    this.#check = new VolumeCheck(signal);
   }
 
   /** Of the whole stream. */
@@ -39,21 +43,37 @@ export class MediumReader implements AsyncDisposable {
     return Math.max(1, ...counts);
   }
 
-  /** The names of the volumes that hold this stretch, whether they are there or not, for messages. */
-  namesOf(position: number, sizeBytes: number): string {
-    return this.#walker
-      .slices(position, sizeBytes)
-      .map((slice) => this.#volumes[slice.volume - 1]?.name)
-      .join(' and ');
+  /** The names of the volumes that hold these stretches, whether they are there or not, for messages. */
+  namesOf(extents: readonly Extent[]): string[] {
+    return [...this.#volumesOf(extents).values()].map(({ name }) => name);
   }
 
-  /** The names of those volumes of this stretch that are not there. */
-  missingOf(position: number, sizeBytes: number): string[] {
-    return this.#walker
-      .slices(position, sizeBytes)
-      .map((slice) => this.#volumes[slice.volume - 1])
-      .filter((volume) => volume?.files.length === 0)
-      .map((volume) => volume?.name ?? '');
+  /** The names of those of them that are not there. */
+  missingOf(extents: readonly Extent[]): string[] {
+    return [...this.#volumesOf(extents).values()].filter(({ files }) => files.length === 0).map(({ name }) => name);
+  }
+
+  /**
+   * The names of those of them that are not what the sender signed; of all when each by itself is. Where there are several they are read as a whole for that.
+   */
+  async damagedOf(extents: readonly Extent[]): Promise<string[]> {
+    const volumes = [...this.#volumesOf(extents).values()];
+    if (volumes.length === 1) return this.namesOf(extents);
+    const damaged: string[] = [];
+    for (const volume of volumes) {
+      if ((await this.#check.goodCopy(volume)) === undefined) damaged.push(volume.name);
+    }
+    return damaged.length > 0 ? damaged : this.namesOf(extents);
+  }
+
+  /** Makes of each volume of these stretches the copy that is good as a whole the first. True when every one has such a copy. */
+  async preferGoodCopies(extents: readonly Extent[]): Promise<boolean> {
+    for (const [index, volume] of this.#volumesOf(extents)) {
+      const good = await this.#check.goodCopy(volume);
+      if (good === undefined) return false;
+      this.#volumes[index] = { ...volume, files: [good, ...volume.files.filter((file) => file !== good)] };
+    }
+    return true;
   }
 
   /** A stretch as a whole. Throws `damage` when a volume ends too early or cannot be read. `copy` counts from 0. */
@@ -98,6 +118,17 @@ export class MediumReader implements AsyncDisposable {
     } finally {
       volume.users--;
     }
+  }
+
+  /** By position among all volumes. */
+  #volumesOf(extents: readonly Extent[]): Map<number, FoundVolume> {
+    const slices = extents.flatMap(({ position, sizeBytes }) => this.#walker.slices(position, sizeBytes));
+    const found = new Map<number, FoundVolume>();
+    for (const { volume: number } of slices) {
+      const volume = this.#volumes[number - 1];
+      if (volume !== undefined) found.set(number - 1, volume);
+    }
+    return found;
   }
 
   #volumeOf(slice: VolumeSlice): FoundVolume {

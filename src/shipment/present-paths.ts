@@ -1,3 +1,4 @@
+import { LIMITS } from '../base/limits.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import type { IndexedPath } from '../mirror/index.ts';
 import { NAR_PREFIX } from '../mirror/layout.ts';
@@ -52,4 +53,25 @@ export async function findPresent(
     onProgress({ type: 'advance', items: 1 });
   }
   return { present, otherBuilds: otherBuilds.sort() };
+}
+
+/**
+ * By position: 1 for each small file that the mirror has, with whatever contents, or does not want: the listing of a path that it has from another build
+ * says what is in the other one.
+ */
+export async function findPresentFiles(
+  mirror: Mirror,
+  names: readonly string[],
+  otherBuilds: readonly string[],
+): Promise<Uint8Array> {
+  const present = new Uint8Array(names.length);
+  const unwanted = new Set(otherBuilds.map((path) => `${hashPartOf(path as StorePathBaseName)}.ls`));
+  for (let start = 0; start < names.length; start += LIMITS.importWavePaths) {
+    const some = names.slice(start, start + LIMITS.importWavePaths);
+    const stats = await mirror.storage.statMany(some);
+    for (const [index, name] of some.entries()) {
+      if (stats[index] !== undefined || unwanted.has(name)) present[start + index] = 1;
+    }
+  }
+  return present;
 }

@@ -54,13 +54,22 @@ export async function writeReceived(mirror: Mirror, record: ReceivedRecord): Pro
   await writeFileAtomic(`${basePath(mirror, record, record.manifestSha256)}.json`, `${JSON.stringify(record)}\n`);
 }
 
-/** Keeps the record and the proof of it; the inventory is moved from where it was staged. `missing` names a path of each root that is not whole. */
+/** What a shipment lacks: of each root that is not whole a path, and of the small files one. */
+export type Lacking = Pick<ReceivedRecord, 'missing' | 'missingFiles'>;
+
+/** From a path of each root that is not whole, and from which small files are there, by position. */
+export function lackingOf(missing: string[], files: readonly string[], presentFiles: Uint8Array): Lacking {
+  const missingFile = files[presentFiles.indexOf(0)];
+  return { missing, missingFiles: missingFile === undefined ? [] : [missingFile] };
+}
+
+/** Keeps the record and the proof of it; the inventory is moved from where it was staged. */
 export async function keepReceived(
   mirror: Mirror,
   shipment: FoundShipment,
   manifest: Manifest,
   inventoryFile: string,
-  missing: readonly string[],
+  lacking: Lacking,
 ): Promise<void> {
   const base = basePath(mirror, manifest, shipment.manifestSha256);
   const folder = receivedFolder(mirror, manifest);
@@ -76,8 +85,8 @@ export async function keepReceived(
     sender,
     sequence,
     manifestSha256: shipment.manifestSha256,
-    isComplete: missing.length === 0,
-    missing: [...missing],
+    isComplete: lacking.missing.length === 0,
+    ...lacking,
   };
   await writeReceived(mirror, record);
 }
@@ -103,6 +112,8 @@ const ReceivedRecordSchema = z.object({
   isComplete: z.boolean(),
   /** Of each root that was not whole, a path that it lacked: as long as none of these comes, nothing has changed. */
   missing: z.array(z.string()).default([]),
+  /** One of the small files that it lacked, if it lacked any. */
+  missingFiles: z.array(z.string()).default([]),
 });
 
 const RECORD_NAME = /^[0-9]{4,9}-[0-9a-f]{16}\.json$/;

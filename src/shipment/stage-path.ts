@@ -9,6 +9,7 @@ import type { WalkedLine } from './inventory-walk.ts';
 import { VolumeMissing } from './medium-reader.ts';
 import { checkFile, checkLargeMember, checkNarInfo, readMember } from './member-check.ts';
 import { tarHeaderBytes, tarMemberBytes } from './tar-header.ts';
+import { type Extent, extentOf, fromAnyCopy, isDamage } from './volume-copies.ts';
 
 type PathEntry = Extract<WalkedLine, { type: 'path' }>;
 
@@ -39,30 +40,22 @@ export async function stagePath(
   const note = (kind: ImportFailure['kind'], volumes: string, reason: string, isSplit = false): undefined => {
     failures.push({ kind, volumes, member: nar.member.name, path, reason, isSplit });
   };
-  const extents = [nar, narInfo].map((at) => ({ position: at.position, sizeBytes: tarMemberBytes(at.member) }));
+  const extents = [nar, narInfo].map(extentOf);
   try {
-    const candidate = (await stageAgain(work, entry, extents)) ?? (await stageFromMedium(work, entry, extents));
+    const candidate =
+      (await stageAgain(work, entry, extents)) ??
+      (await fromAnyCopy(work.reader, extents, (copy) => stageFromCopy(work, entry, copy)));
     const refusal = await findDistrust(work, candidate);
     return refusal === undefined ? candidate : note('not-trusted', '', refusal);
   } catch (error) {
     if (error instanceof VolumeMissing) {
-      const missing = namesOf(extents, (position, sizeBytes) => work.reader.missingOf(position, sizeBytes));
-      const all = namesOf(extents, (position, sizeBytes) => work.reader.namesOf(position, sizeBytes).split(' and '));
-      return note('missing-volume', missing.join(' and '), error.message, missing.length < all.length);
+      const missing = work.reader.missingOf(extents);
+      const isSplit = missing.length < work.reader.namesOf(extents).length;
+      return note('missing-volume', missing.join(' and '), error.message, isSplit);
     }
     if (!isDamage(error)) throw error;
-    const volumes = extents.map((extent) => work.reader.namesOf(extent.position, extent.sizeBytes));
-    return note('damage', [...new Set(volumes)].join(' and '), error.message);
+    return note('damage', (await work.reader.damagedOf(extents)).join(' and '), error.message);
   }
-}
-
-function namesOf(extents: readonly Extent[], names: (position: number, sizeBytes: number) => string[]): string[] {
-  return [...new Set(extents.flatMap(({ position, sizeBytes }) => names(position, sizeBytes)))];
-}
-
-interface Extent {
-  readonly position: number;
-  readonly sizeBytes: number;
 }
 
 /**
@@ -74,8 +67,7 @@ async function stageAgain(
   { line }: PathEntry,
   extents: readonly Extent[],
 ): Promise<PublishCandidate | undefined> {
-  if (extents.every(({ position, sizeBytes }) => work.reader.missingOf(position, sizeBytes).length === 0))
-    return undefined;
+  if (work.reader.missingOf(extents).length === 0) return undefined;
   const info = narInfoOf(line, work.storeDir);
   if (!(await isBroughtIn({ mirror: work.mirror, expected: info }))) return undefined;
   try {
@@ -95,25 +87,6 @@ async function stageAgain(
 
 async function refuseToOpen(): Promise<never> {
   throw new NixferryError('damage', 'what an earlier import had brought is damaged');
-}
-
-async function stageFromMedium(
-  work: StreamImport,
-  entry: PathEntry,
-  extents: readonly Extent[],
-): Promise<PublishCandidate> {
-  const copies = Math.max(...extents.map((extent) => work.reader.copiesOf(extent.position, extent.sizeBytes)));
-  return stageFromCopies(work, entry, copies);
-}
-
-async function stageFromCopies(work: StreamImport, entry: PathEntry, copies: number): Promise<PublishCandidate> {
-  for (let copy = 0; ; copy++) {
-    try {
-      return await stageFromCopy(work, entry, copy);
-    } catch (error) {
-      if (!isDamage(error) || copy + 1 >= copies) throw error;
-    }
-  }
 }
 
 async function stageFromCopy(work: StreamImport, entry: PathEntry, copy: number): Promise<PublishCandidate> {
@@ -159,8 +132,4 @@ async function findDistrust(work: StreamImport, { info, narFile }: PublishCandid
   if (work.originKeys === undefined) return undefined;
   const trust = await assessTrust(info as NarInfo, work.originKeys, narFile, work.signal);
   return trust.trusted ? undefined : trust.reason;
-}
-
-function isDamage(error: unknown): error is NixferryError {
-  return error instanceof NixferryError && error.code === 'damage';
 }

@@ -1,29 +1,38 @@
 import type { Mirror } from '../mirror/mirror.ts';
 import { hashPartOf, isHashPart, NixFormatError, parseRealisation, parseRealisationPath } from '../nix/index.ts';
+import type { FileKey } from './waiting-files.ts';
 
 /** A small file from a shipment, checked against the inventory. */
-export interface StagedFile {
-  readonly name: string;
+export interface StagedFile extends FileKey {
   readonly bytes: Buffer;
 }
 
-/** Puts a small file into the mirror, unless it has one of that name, or lacks the path that the file belongs to. */
-export async function writeStagedFile(mirror: Mirror, { name, bytes }: StagedFile): Promise<void> {
-  if ((await mirror.storage.stat(name)) !== undefined) return;
-  if (await hasItsPath(mirror, name, bytes)) await mirror.storage.write(name, bytes);
+/**
+ * Puts a small file into the mirror, unless it has one of that name, which then stays. `waits`: the mirror lacks the path that the file belongs to.
+ * `useless`: no Nix could read it.
+ */
+export async function writeStagedFile(
+  mirror: Mirror,
+  { name, bytes }: StagedFile,
+): Promise<'there' | 'waits' | 'useless'> {
+  if ((await mirror.storage.stat(name)) !== undefined) return 'there';
+  const verdict = await findItsPath(mirror, name, bytes);
+  if (verdict === 'there') await mirror.storage.write(name, bytes);
+  return verdict;
 }
 
-async function hasItsPath(mirror: Mirror, name: string, bytes: Buffer): Promise<boolean> {
+async function findItsPath(mirror: Mirror, name: string, bytes: Buffer): Promise<'there' | 'waits' | 'useless'> {
   if (name.endsWith('.ls')) {
     const hashPart = name.slice(0, -'.ls'.length);
-    return isHashPart(hashPart) && mirror.hasPath(hashPart);
+    if (!isHashPart(hashPart)) return 'useless';
+    return (await mirror.hasPath(hashPart)) ? 'there' : 'waits';
   }
   const key = parseRealisationPath(name);
-  if (key === undefined) return true;
+  if (key === undefined) return 'there';
   try {
-    return await mirror.hasPath(hashPartOf(parseRealisation(bytes, key).outPath));
+    return (await mirror.hasPath(hashPartOf(parseRealisation(bytes, key).outPath))) ? 'there' : 'waits';
   } catch (error) {
-    if (error instanceof NixFormatError) return false;
+    if (error instanceof NixFormatError) return 'useless';
     throw error;
   }
 }

@@ -8,6 +8,7 @@ import { type Mirror, openMirror } from '../../src/mirror/mirror.ts';
 import { intakeNar, withIntakenNar } from '../../src/mirror/nar-intake.ts';
 import { type PublishCandidate, publish } from '../../src/mirror/publish.ts';
 import { makeRootId, type RootRecord } from '../../src/mirror/roots.ts';
+import type { NamedBytes } from '../../src/mirror/storage.ts';
 import {
   baseNameOf,
   hashBytes,
@@ -178,11 +179,18 @@ export interface TestShipment extends AsyncDisposable {
 
 /** A shipment for the site plant-7 with a root for each of `rootNames`. */
 export async function makeTestShipment(
-  options: { paths?: readonly TestPath[]; rootNames?: readonly string[]; volumeSizeBytes?: number } = {},
+  options: {
+    readonly paths?: readonly TestPath[];
+    readonly rootNames?: readonly string[];
+    readonly volumeSizeBytes?: number;
+    /** Small files of the sender's mirror, which travel where they belong to one of the paths. */
+    readonly files?: (paths: ReadonlyMap<string, NarInfo>) => readonly NamedBytes[];
+  } = {},
 ): Promise<TestShipment> {
   const { paths = SMALL_CLOSURE, rootNames = ['app'], volumeSizeBytes = 20_000 } = options;
   const temp = await makeTempFolder();
   const sender = await makeTestMirror(join(temp.folder, 'sender'), paths);
+  await sender.mirror.storage.writeInOrder([options.files?.(sender.paths) ?? []]);
   const result = await packShipment({
     ...PACK,
     mirror: sender.mirror,
