@@ -17,6 +17,11 @@ export const LIMITS = {
   nixOutputBytes: 256 * 1024 * 1024,
   nixComplaintCharacters: 4000,
   nixPathsPerQuery: 500,
+  minverBytes: 64 * 1024,
+  // Taking a Nix along
+  nixPathsFileBytes: 64 * 1024,
+  programLinkHops: 16,
+  unpacksAtOnce: 4,
   // The mirror
   storageReadBytes: 64 * 1024 * 1024,
   storageBatchFiles: 4096,
