@@ -1,0 +1,241 @@
+import { LIMITS } from '../base/limits.ts';
+import type { OnProgress } from '../base/progress.ts';
+import { SCOPES, type Scope } from '../mirror/roots.ts';
+import type { StorePath } from '../nix/store-path.ts';
+import { chainsOf, shortestWays } from './chains.ts';
+import { ClientWalk, type Hole, type Reason, type WalkRules } from './client-walk.ts';
+import type { DerivationGraph, DerivationNode } from './derivation-graph.ts';
+import { Facts } from './facts.ts';
+
+export type { Reason, ReasonKind } from './client-walk.ts';
+
+/** What is known of a path that can be had. */
+export interface KnownPath {
+  readonly references: readonly StorePath[];
+  /** Whether a public cache has it; false where it exists only because it was built here. */
+  readonly substitutable: boolean;
+}
+
+/** What Nix is asked to build: the root itself, or a variant of it. */
+export interface Target {
+  readonly drvPath: StorePath;
+  readonly outputs: readonly string[];
+  readonly variant?: string | undefined;
+}
+
+export interface ScopeInputs<Asked extends Scope = Scope> {
+  /** With everything that the targets are built from. */
+  readonly graph: DerivationGraph;
+  readonly targets: readonly Target[];
+  /** Roots that were given as paths: they are carried with what they refer to. */
+  readonly paths: readonly StorePath[];
+  readonly evaluationInputs: readonly StorePath[];
+  /** Undefined for a path that cannot be had. Asked once for each path, hundreds at a time. */
+  readonly find: (path: StorePath) => Promise<KnownPath | undefined>;
+  /** What an output of a floating derivation turned out to be, where a public cache says so. Without it, clients build such derivations. */
+  readonly realisation?: ((drvPath: StorePath, outputName: string) => Promise<StorePath | undefined>) | undefined;
+  /** Whether the `.drv` files are carried, too. */
+  readonly withDerivations: boolean;
+  /** At `rebuild`: leave out what carried packages were built from. */
+  readonly sourcesOnly: boolean;
+  /** All three unless given. */
+  readonly scopes?: readonly Asked[] | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ScopeClosure {
+  /** What is carried, and why first. */
+  readonly paths: ReadonlyMap<StorePath, Reason>;
+  /** The derivations that a client must build by itself, and for whom first. Empty at `run`. */
+  readonly built: ReadonlyMap<StorePath, Reason>;
+  readonly missing: readonly MissingPath[];
+  /** Outputs of floating derivations that are carried: clients find them by these. */
+  readonly realised: readonly RealisedOutput[];
+}
+
+export interface MissingPath {
+  readonly path: StorePath;
+  /**
+   * `path`: a path that can be had from nowhere. `derivation`: a `.drv` file that cannot be read, or whose output has no path before it is built.
+   * `fixed-output`: a source that no cache has, so that it would have to be fetched from where it came from.
+   */
+  readonly kind: Hole['kind'];
+  /** What would make it: of a fixed output. */
+  readonly derivation: StorePath | undefined;
+  /** Who wants it: first the root, last the one that wants it directly. Empty for a root. */
+  readonly chain: readonly StorePath[];
+}
+
+export interface RealisedOutput {
+  readonly drvPath: StorePath;
+  readonly outputName: string;
+  readonly path: StorePath;
+}
+
+/**
+ * The paths that each scope carries: `run` what the outputs of the roots refer to; `reconfigure` besides what a client needs to evaluate the
+ * roots and variants and to build what no public cache has of them; `rebuild` besides all sources, and what carried packages are built from.
+ * Each scope holds the one before. All come from one crawl.
+ * Throws what `find` throws.
+ */
+export async function computeScopes<Asked extends Scope = Scope>(
+  inputs: ScopeInputs<Asked>,
+): Promise<Readonly<Record<Asked, ScopeClosure>>> {
+  const { scopes } = inputs;
+  const wanted: readonly Scope[] = scopes === undefined ? SCOPES : SCOPES.filter((scope) => contains(scopes, scope));
+  const facts = openFacts(inputs);
+  const widest = wanted.at(-1);
+  // The first walk learns what is to be known, in the order in which answers come; the walks after it find all of it known, so that they are
+  // quick, and the same every time.
+  if (widest !== undefined) await walkScope(widest, inputs, facts);
+  const closures: Partial<Record<Scope, ScopeClosure>> = {};
+  for (const scope of wanted) closures[scope] = closureOf(inputs, await walkScope(scope, inputs, facts));
+  return closures as Record<Asked, ScopeClosure>;
+}
+
+type Walk = ClientWalk<KnownPath>;
+
+interface KnownFacts {
+  readonly paths: Facts<KnownPath>;
+  readonly realisations: Facts<StorePath> | undefined;
+}
+
+const RULES: WalkRules<KnownPath> = {
+  offersOutput: (known, node) => known.substitutable || node.kind === 'fixed',
+  offersPath: () => true,
+  fixedOutputs: 'give-up',
+};
+
+function openFacts({ graph, find, realisation, onProgress, signal }: ScopeInputs): KnownFacts {
+  const limit = LIMITS.narInfoRequestsInFlight;
+  const ask = async (path: string): Promise<KnownPath | undefined> => {
+    const known = await find(path as StorePath);
+    onProgress?.({ type: 'advance', items: 1 });
+    if (known === undefined) return undefined;
+    return { ...known, references: known.references.map((reference) => graph.texts.share(reference)) };
+  };
+  if (realisation === undefined) return { paths: new Facts(ask, limit, signal), realisations: undefined };
+  const askOutput = (key: string): Promise<StorePath | undefined> => {
+    const { drvPath, outputName } = splitKey(key);
+    return realisation(drvPath, outputName);
+  };
+  return { paths: new Facts(ask, limit, signal), realisations: new Facts(askOutput, limit, signal) };
+}
+
+async function walkScope(scope: Scope, inputs: ScopeInputs, facts: KnownFacts): Promise<Walk> {
+  const walk: Walk = new ClientWalk({ graph: inputs.graph, rules: RULES, ...facts });
+  await wantRuntime(walk, inputs, scope !== 'run');
+  if (scope === 'run') return walk;
+  await wantReconfigure(walk, inputs);
+  if (scope === 'rebuild') await wantRebuild(walk, inputs);
+  return walk;
+}
+
+/** Variants are there to be changed to, not to be run. */
+async function wantRuntime(walk: Walk, { graph, targets, paths }: ScopeInputs, mayBeAbsent: boolean): Promise<void> {
+  for (const path of paths) walk.wantPath(path, ASKED_FOR.runtime);
+  for (const { node, outputs, variant } of targetNodes(graph, targets)) {
+    if (variant === undefined) walk.wantRealOutputs(node, outputs, ASKED_FOR.runtime, mayBeAbsent);
+  }
+  await walk.settle();
+}
+
+async function wantReconfigure(walk: Walk, inputs: ScopeInputs): Promise<void> {
+  const { graph, targets, evaluationInputs, withDerivations } = inputs;
+  for (const path of evaluationInputs) walk.wantPath(path, ASKED_FOR.evaluation);
+  await walk.settle();
+  for (const { node, outputs } of targetNodes(graph, targets)) walk.wantOutputs(node, outputs, ASKED_FOR.build);
+  await walk.settle();
+  if (!withDerivations) return;
+  for (const { drvPath } of targets) walk.wantPath(drvPath, ASKED_FOR.derivation);
+  const parents = shortestWays(
+    graph,
+    targetNodes(graph, targets).map(({ node }) => node),
+  );
+  for (const node of graph.nodes) {
+    walk.wantPath(node.drvPath, { kind: 'derivation', wantedBy: parents.get(node.drvPath) });
+    for (const source of node.sources) walk.wantPath(source, { kind: 'derivation', wantedBy: node.drvPath });
+  }
+  await walk.settle();
+}
+
+async function wantRebuild(walk: Walk, { graph, targets, sourcesOnly }: ScopeInputs): Promise<void> {
+  const packages = sourcesOnly ? [] : carriedPackages(walk, graph);
+  const parents = shortestWays(
+    graph,
+    targetNodes(graph, targets).map(({ node }) => node),
+  );
+  for (const node of graph.nodes) {
+    if (node.kind !== 'fixed') continue;
+    const reason: Reason = { kind: 'fixed-output', wantedBy: parents.get(node.drvPath) };
+    walk.wantFixedOutput(node, reason);
+  }
+  await walk.settle();
+  for (const node of packages) walk.wantInputs(node, 'package-input');
+  await walk.settle();
+}
+
+/** What has an output among the carried paths, and is neither a source nor built by the client anyway. */
+function carriedPackages(walk: Walk, graph: DerivationGraph): readonly DerivationNode[] {
+  return graph.nodes.filter((node) => {
+    if (node.kind === 'fixed' || walk.builds.has(node.drvPath)) return false;
+    return node.outputs.some(({ name, path }) => {
+      const actual = path ?? walk.realised.get(`${node.drvPath}!${name}`);
+      return actual !== undefined && walk.paths.has(actual);
+    });
+  });
+}
+
+function closureOf({ graph, targets }: ScopeInputs, walk: Walk): ScopeClosure {
+  const chainOf = chainsOf(
+    walk,
+    graph,
+    targetNodes(graph, targets).map(({ node }) => node),
+  );
+  const missing = [...walk.holes].map(([path, { kind, reason, derivation }]) => ({
+    path,
+    kind,
+    derivation,
+    chain: chainOf(reason),
+  }));
+  const realised: RealisedOutput[] = [];
+  for (const [key, path] of walk.realised) {
+    const { drvPath, outputName } = splitKey(key);
+    if (walk.paths.has(path)) realised.push({ drvPath, outputName, path });
+  }
+  return {
+    paths: walk.paths,
+    built: walk.builds,
+    missing,
+    realised,
+  };
+}
+
+interface TargetNode extends Target {
+  readonly node: DerivationNode;
+}
+
+function targetNodes(graph: DerivationGraph, targets: readonly Target[]): readonly TargetNode[] {
+  return targets.map((target) => {
+    const node = graph.find(target.drvPath);
+    if (node === undefined) throw new Error(`the graph was loaded without ${target.drvPath}`);
+    return { ...target, node };
+  });
+}
+
+function contains(scopes: readonly Scope[], scope: Scope): boolean {
+  return scopes.includes(scope);
+}
+
+function splitKey(key: string): { readonly drvPath: StorePath; readonly outputName: string } {
+  const mark = key.lastIndexOf('!');
+  return { drvPath: key.slice(0, mark) as StorePath, outputName: key.slice(mark + 1) };
+}
+
+const ASKED_FOR = {
+  runtime: { kind: 'runtime', wantedBy: undefined },
+  evaluation: { kind: 'evaluation', wantedBy: undefined },
+  derivation: { kind: 'derivation', wantedBy: undefined },
+  build: { kind: 'build-input', wantedBy: undefined },
+} as const satisfies Record<string, Reason>;
