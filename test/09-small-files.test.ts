@@ -102,4 +102,18 @@ suite('small files of a lost volume', () => {
     await fetchLast(0);
     assert.equal(await gap.attemptsToLeave(), 0);
   });
+
+  test('nixferry import ends with 0 when a shipment that lacks a volume lies beside the one that makes up for it', async () => {
+    await using connected = await createNixEnvironment();
+    const { folder, senderKey } = await packOutputs(connected);
+    const at = (name: string): string => path.join(connected.directory, name);
+    const lost = ['--lost', '1', '--to', at('medium'), '--site', 'lab', '--no-tools', '--mirror', at('mirror')];
+    await connected.run(nixferryCommand, ['pack', ...lost]);
+    const volumes = await readdir(path.join(folder, 'volumes'));
+    await rm(path.join(folder, `volumes/${volumes.at(-1)}`));
+    await connected.run(nixferryCommand, ['import', at('medium'), '--trust', senderKey, '--mirror', at('site')]);
+    assert.equal((await readdir(path.join(at('site'), 'realisations'))).length, OUTPUTS.length);
+    await rm(path.join(folder, `volumes/${volumes[0]}`));
+    await connected.run(nixferryCommand, ['import', at('medium'), '--mirror', at('site')]);
+  });
 });

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { EXIT, NixferryError } from '../../base/errors.ts';
+import { type ErrorCode, EXIT, NixferryError } from '../../base/errors.ts';
 import { keepHeapSmall } from '../../base/small-heap.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../../nix/index.ts';
@@ -53,11 +53,11 @@ async function importCommand(given: readonly string[], options: ImportOptions, r
   for (const warning of mirror.warnings) output.warn(warning);
   let fields = {};
   for (let pending = shipments; pending.length > 0; ) {
-    // What one builds on may come with another one that was made after it.
+    // What one builds on, or lacks, may come with another one that was made after it.
     const waiting: Waiting[] = [];
     for (const directories of pending) {
       const { problem, ...imported } = await importOne(mirror, directories, trust, options, run);
-      if (problem?.code === 'basis-missing') waiting.push({ directories, problem });
+      if (problem !== undefined && CURABLE.has(problem.code)) waiting.push({ directories, problem });
       else if (problem !== undefined) throw problem;
       else fields = imported.fields;
     }
@@ -66,6 +66,9 @@ async function importCommand(given: readonly string[], options: ImportOptions, r
   }
   output.verdict(EXIT.complete, { shipments: shipments.length, ...fields });
 }
+
+/** What another shipment may make up for. */
+const CURABLE: ReadonlySet<ErrorCode> = new Set(['basis-missing', 'import-partial', 'damage']);
 
 interface Waiting {
   readonly directories: readonly string[];
