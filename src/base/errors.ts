@@ -41,6 +41,10 @@ export const ERROR_TABLE = {
     summary: 'The Nix on this machine is older than what it was to evaluate asks for.',
   },
   'nix-failed': { exitCode: EXIT.usage, summary: 'The installed Nix refused to evaluate or describe the root.' },
+  'namespace-refused': {
+    exitCode: EXIT.usage,
+    summary: 'The system does not let a rehearsal have a namespace of its own.',
+  },
   'program-missing': { exitCode: EXIT.usage, summary: 'A program that this data needs (xz, bzip2) is not installed.' },
   'tools-missing': {
     exitCode: EXIT.usage,

@@ -22,6 +22,16 @@ export const LIMITS = {
   nixPathsFileBytes: 64 * 1024,
   programLinkHops: 16,
   unpacksAtOnce: 4,
+  // Rehearsing
+  roomFilesInFlight: 64,
+  rehearsalBuildLogLines: 30,
+  rehearsalLineCharacters: 1000,
+  rehearsalSaidCharacters: 256 * 1024,
+  /** A log is a page for people; it travels with the shipment. */
+  rehearsalLogBytes: 8 * 1024 * 1024,
+  rehearsalRecordBytes: 64 * 1024 * 1024,
+  rehearsalsKept: 50,
+  rehearsalsShipped: 16,
   // The mirror
   storageReadBytes: 64 * 1024 * 1024,
   storageBatchFiles: 4096,
@@ -109,6 +119,8 @@ export const LIMITS = {
   workers: 256,
   workerRestartBaseMs: 250,
   workerRestartCeilingMs: 30_000,
+  /** A longer request for a narinfo is answered the slower way. */
+  expressRequestBytes: 2048,
   servedNarInfoCacheBytes: 64 * 1024 * 1024,
   servedListingCacheBytes: 16 * 1024 * 1024,
   servedFolderCheckMs: 250,
