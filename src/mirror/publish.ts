@@ -1,22 +1,16 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { asCompression, type Compression } from '../base/compression/compression.ts';
+import { rm } from 'node:fs/promises';
 import { mapConcurrent } from '../base/concurrency.ts';
-import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
-import { type Hash, hashAlgorithm, hashDigest, hashFromDigest } from '../nix/hash.ts';
-import { formatNarInfo, type NarInfo, narInfoFingerprint } from '../nix/narinfo.ts';
-import { signNarInfo } from '../nix/signature.ts';
-import { type HashPart, hashPartOf, type StorePath, storeDirOf } from '../nix/store-path.ts';
+import { formatNarInfo, type NarInfo } from '../nix/narinfo.ts';
+import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { Exclusive } from './exclusive.ts';
 import type { IndexEntry } from './index-tables.ts';
-import { narInfoName, narName } from './layout.ts';
+import { narInfoName } from './layout.ts';
 import type { Mirror } from './mirror.ts';
 import { orderForPublishing, type RefusedItem } from './publish-order.ts';
-import { isStorageName, type NamedBytes } from './storage.ts';
+import { type FreshPath, sortCandidates } from './sort-candidates.ts';
+import type { NamedBytes } from './storage.ts';
 
 export interface PublishCandidate {
   /** Its hash, size and compression of the file are those of `narFile`; where the url points does not matter. */
@@ -70,8 +64,7 @@ async function publishNow(
 ): Promise<PublishResult> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
-  const refused: RefusedPath[] = [];
-  const { fresh, already } = await sortOut(mirror, mergeSamePaths(candidates, refused), refused, signal);
+  const { fresh, already, refused } = await sortCandidates(mirror, candidates, signal);
   const visible = await findVisible(mirror, fresh);
   const order = orderForPublishing(fresh, (path) => visible.has(path));
   refused.push(...order.refused.map(explainRefusal));
@@ -96,126 +89,6 @@ async function publishNow(
     already: already.map((path) => path.storePath),
     refused,
   };
-}
-
-/** A path on its way to be visible. */
-interface FreshPath {
-  readonly storePath: StorePath;
-  readonly references: readonly StorePath[];
-  readonly info: NarInfo;
-  readonly narFile: string | undefined;
-}
-
-/** A path that is visible, and what is known of it now. */
-interface VisiblePath {
-  readonly storePath: StorePath;
-  readonly info: NarInfo;
-  readonly changed: boolean;
-  /** A NAR file that was brought for nothing. */
-  readonly leftover: string | undefined;
-}
-
-/** One candidate for each path; signatures of several are put together. */
-function mergeSamePaths(candidates: readonly PublishCandidate[], refused: RefusedPath[]): PublishCandidate[] {
-  const byHashPart = new Map<HashPart, PublishCandidate>();
-  for (const candidate of candidates) {
-    const hashPart = hashPartOf(candidate.info.storePath);
-    const other = byHashPart.get(hashPart);
-    if (other === undefined) {
-      byHashPart.set(hashPart, candidate);
-    } else if (narInfoFingerprint(other.info) === narInfoFingerprint(candidate.info)) {
-      const kept = other.narFile === undefined ? candidate : other;
-      byHashPart.set(hashPart, { ...kept, info: merge(kept.info, kept === other ? candidate.info : other.info) });
-    } else {
-      refused.push(refusal(candidate.info, `it was given twice, with different contents (${describe(other.info)})`));
-    }
-  }
-  return [...byHashPart.values()];
-}
-
-async function sortOut(
-  mirror: Mirror,
-  candidates: readonly PublishCandidate[],
-  refused: RefusedPath[],
-  signal: AbortSignal | undefined,
-): Promise<{ fresh: FreshPath[]; already: VisiblePath[] }> {
-  const fresh: FreshPath[] = [];
-  const already: VisiblePath[] = [];
-  const looked = await mapConcurrent(candidates, LIMITS.narInfoReadsInFlight, (one) => lookAt(mirror, one), signal);
-  for (const finding of looked) {
-    if ('reason' in finding) refused.push(finding);
-    else if ('changed' in finding) already.push(finding);
-    else fresh.push(finding);
-  }
-  return { fresh, already };
-}
-
-async function lookAt(mirror: Mirror, candidate: PublishCandidate): Promise<FreshPath | VisiblePath | RefusedPath> {
-  const { info, narFile } = candidate;
-  if (storeDirOf(info.storePath) !== mirror.storeDir) {
-    return refusal(info, `the mirror holds paths of ${mirror.storeDir}`);
-  }
-  const present = await mirror.readNarInfo(hashPartOf(info.storePath));
-  if (present !== undefined) {
-    if (present.storePath !== info.storePath || narInfoFingerprint(present) !== narInfoFingerprint(info)) {
-      return refusal(info, `the mirror holds ${describe(present)}, which is not the same as ${describe(info)}`);
-    }
-    if ((await mirror.storage.stat(present.url)) !== undefined) {
-      const merged = signNarInfo(merge(present, info), mirror.secretKey);
-      const changed = formatNarInfo(merged) !== formatNarInfo(present);
-      return { storePath: info.storePath, info: merged, changed, leftover: narFile };
-    }
-  }
-  return lookAtNew(mirror, candidate, present);
-}
-
-async function lookAtNew(
-  mirror: Mirror,
-  candidate: PublishCandidate,
-  present: NarInfo | undefined,
-): Promise<FreshPath | RefusedPath> {
-  const { storePath, references } = candidate.info;
-  const file = await describeFile(mirror, candidate);
-  if (file === undefined) return refusal(candidate.info, 'its NAR is not there');
-  const { fileSizeBytes: stated } = candidate.info;
-  if (stated !== undefined && stated !== file.sizeBytes) {
-    return refusal(candidate.info, `its NAR file has ${file.sizeBytes} bytes, not ${stated}`);
-  }
-  const merged = present === undefined ? candidate.info : merge(candidate.info, present);
-  const info: NarInfo = {
-    ...merged,
-    url: file.url,
-    compression: file.compression,
-    fileHash: file.hash,
-    fileSizeBytes: file.sizeBytes,
-  };
-  const narFile = file.inPlace ? undefined : candidate.narFile;
-  return { storePath, references, info: signNarInfo(info, mirror.secretKey), narFile };
-}
-
-interface NarFileFacts {
-  readonly hash: Hash;
-  readonly sizeBytes: number;
-  readonly compression: Compression;
-  readonly url: string;
-  readonly inPlace: boolean;
-}
-
-async function describeFile(mirror: Mirror, { info, narFile }: PublishCandidate): Promise<NarFileFacts | undefined> {
-  const compression = asCompression(info.compression);
-  if (compression === undefined) return undefined;
-  const brought = narFile === undefined ? undefined : await statIfPresent(narFile);
-  if (narFile !== undefined && brought !== undefined) {
-    const hash = isSha256(info.fileHash) ? info.fileHash : await hashFile(narFile);
-    return { hash, sizeBytes: brought.size, compression, url: narName(hashDigest(hash), compression), inPlace: false };
-  }
-  // Moved into place already: by a publish that was killed after it, or for another path with the same contents.
-  const url =
-    narFile !== undefined && isSha256(info.fileHash) ? narName(hashDigest(info.fileHash), compression) : info.url;
-  const stored = isStorageName(url) ? await mirror.storage.stat(url) : undefined;
-  if (stored === undefined) return undefined;
-  const hash = isSha256(info.fileHash) ? info.fileHash : await hashFile(join(mirror.directory, url));
-  return { hash, sizeBytes: stored.sizeBytes, compression, url, inPlace: true };
 }
 
 /** Which of the references of new paths clients see already. */
@@ -262,13 +135,6 @@ async function addToIndex(mirror: Mirror, written: readonly NarInfo[]): Promise<
   await mirror.index.add(entries);
 }
 
-/** `info`, with what another narinfo of the same path and contents says beyond it. */
-function merge(info: NarInfo, other: NarInfo): NarInfo {
-  const contentAddress = info.contentAddress ?? other.contentAddress;
-  const signatures = [...new Set([...info.signatures, ...other.signatures])];
-  return contentAddress === undefined ? { ...info, signatures } : { ...info, signatures, contentAddress };
-}
-
 function explainRefusal({ item, reason, missing }: RefusedItem<FreshPath>): RefusedPath {
   const explanations = {
     'reference-missing': 'references of it are missing',
@@ -276,33 +142,6 @@ function explainRefusal({ item, reason, missing }: RefusedItem<FreshPath>): Refu
     'reference-cycle': 'it is in a cycle of references',
   };
   return { path: item.storePath, reason: explanations[reason], missing };
-}
-
-function refusal(info: NarInfo, reason: string): RefusedPath {
-  return { path: info.storePath, reason, missing: [] };
-}
-
-function describe(info: NarInfo): string {
-  return `${info.storePath} with NarHash ${info.narHash}, ${info.references.length} references`;
-}
-
-function isSha256(hash: Hash | undefined): hash is Hash {
-  return hash !== undefined && hashAlgorithm(hash) === 'sha256';
-}
-
-async function hashFile(file: string): Promise<Hash> {
-  const digest = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes })) digest.update(chunk);
-  return hashFromDigest('sha256', digest.digest());
-}
-
-async function statIfPresent(file: string): Promise<{ readonly size: number } | undefined> {
-  try {
-    return await stat(file);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 async function removeIfPresent(file: string | undefined): Promise<void> {
