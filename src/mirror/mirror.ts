@@ -1,23 +1,28 @@
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { NixferryError, systemErrorCode } from '../base/errors.ts';
-import { makeFolders, syncDirectory } from '../base/files.ts';
-import { LIMITS } from '../base/limits.ts';
-import { type CacheInfo, formatCacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
+import { NixferryError } from '../base/errors.ts';
+import { makeFolders } from '../base/files.ts';
+import type { CacheInfo } from '../nix/cache-info.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
-import { DEFAULT_STORE_DIR, type HashPart, hashPartOf } from '../nix/store-path.ts';
+import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { openFileStorage } from './file-storage.ts';
-import { type MirrorIndex, openIndex } from './index.ts';
+import type { MirrorIndex } from './index.ts';
 import { defaultKeyName, generateMirrorKey, readMirrorPublicKey, readSecretKey, refreshPublicKeyFile } from './keys.ts';
-import { CACHE_INFO_NAME, narInfoName, type PrivateLayout, PUBLIC_FOLDERS, privateLayout } from './layout.ts';
-import { checkMirrorFormat, writeMirrorFormat } from './mirror-format.ts';
+import { narInfoName, type PrivateLayout, privateLayout } from './layout.ts';
+import {
+  checkStoreDir,
+  completeFolder,
+  notAMirror,
+  readCacheInfo,
+  refuseOtherFolder,
+  refuseShipment,
+  writeFormatIfMissing,
+} from './mirror-folder.ts';
+import { checkMirrorFormat } from './mirror-format.ts';
 import { type MirrorLock, takeMirrorLock } from './mirror-lock.ts';
+import { openIndex } from './sqlite-index.ts';
 import type { Storage } from './storage.ts';
-
-const SHIPMENT_FILES = ['manifest.json', 'inventory.jsonl.zst'];
 
 export type MirrorAccess = 'read' | 'write';
 
@@ -83,14 +88,11 @@ async function openToRead(root: string, options: OpenMirrorOptions): Promise<Mir
 async function openToWrite(root: string, options: OpenMirrorOptions, known: boolean): Promise<Mirror> {
   const layout = privateLayout(root);
   const storage = openFileStorage(root, { tempDirectory: layout.tempFolder });
-  if (!known) {
-    if ((await readCacheInfo(storage, root)) === undefined) await refuseForeignFolder(root, options.create === true);
-    else if (options.adopt !== true && !wasBegun(layout)) throw plainCache(root);
-  }
+  if (!known) await refuseOtherFolder(root, storage, options);
   await makeFolders(layout.folder);
   const lock = await takeMirrorLock(layout, options.command ?? 'nixferry');
   try {
-    const cacheInfo = await makeComplete(root, layout, storage, options);
+    const cacheInfo = await completeFolder(root, storage, options.storeDir);
     const secret = await readSecretKey({ directory: root });
     const secretKey =
       secret?.key ?? (await generateMirrorKey({ directory: root }, options.keyName ?? defaultKeyName()));
@@ -102,46 +104,6 @@ async function openToWrite(root: string, options: OpenMirrorOptions, known: bool
     lock.release();
     throw error;
   }
-}
-
-/** Makes whatever a mirror needs and this one lacks: all of it for a new one, nothing for one that was opened before. */
-async function makeComplete(
-  root: string,
-  layout: PrivateLayout,
-  storage: Storage,
-  options: OpenMirrorOptions,
-): Promise<CacheInfo> {
-  // Whoever held the lock before is gone, so nobody finishes what lies here.
-  await rm(layout.tempFolder, { recursive: true, force: true });
-  const { tempFolder, partialFolder, quarantineFolder, rootsFolder, journalFolder, damagedNarsFolder, withheldFolder } =
-    layout;
-  const folders = [
-    tempFolder,
-    partialFolder,
-    quarantineFolder,
-    rootsFolder,
-    journalFolder,
-    damagedNarsFolder,
-    withheldFolder,
-  ];
-  for (const folder of folders) {
-    await mkdir(folder, { recursive: true });
-  }
-  let made = false;
-  for (const folder of PUBLIC_FOLDERS) {
-    made = (await mkdir(join(root, folder), { recursive: true })) !== undefined || made;
-  }
-  if (made) await syncDirectory(root);
-  const present = await readCacheInfo(storage, root);
-  const cacheInfo = present ?? { storeDir: options.storeDir ?? DEFAULT_STORE_DIR, wantMassQuery: true, priority: 30 };
-  checkStoreDir(root, cacheInfo, options.storeDir);
-  if (present === undefined) await storage.write(CACHE_INFO_NAME, formatCacheInfo(cacheInfo));
-  return cacheInfo;
-}
-
-async function writeFormatIfMissing(layout: PrivateLayout): Promise<void> {
-  // Last of all: a mirror that states its format is complete.
-  if (!(await checkMirrorFormat(layout))) await writeMirrorFormat(layout);
 }
 
 interface OpenedParts {
@@ -242,79 +204,5 @@ class OpenedMirror implements Mirror {
     return new NixferryError('damage', `${join(this.directory, narInfoName(hashPart))} is damaged: ${why}`, {
       hint: `type: nixferry verify --mirror ${this.directory}`,
     });
-  }
-}
-
-async function readCacheInfo(storage: Storage, root: string): Promise<CacheInfo | undefined> {
-  const bytes = await storage.read(CACHE_INFO_NAME);
-  if (bytes === undefined) return undefined;
-  if (bytes.length > LIMITS.cacheInfoBytes)
-    throw new NixferryError('damage', `${join(root, CACHE_INFO_NAME)} is too long`);
-  try {
-    return parseCacheInfo(bytes);
-  } catch (error) {
-    if (!(error instanceof NixFormatError)) throw error;
-    throw new NixferryError('damage', `${join(root, CACHE_INFO_NAME)} cannot be read: ${error.message}`, {
-      hint: 'a minimal one holds the line: StoreDir: /nix/store',
-      cause: error,
-    });
-  }
-}
-
-function checkStoreDir(root: string, cacheInfo: CacheInfo, wanted: string | undefined): void {
-  if (wanted === undefined || wanted === cacheInfo.storeDir) return;
-  throw new NixferryError('store-dir-mismatch', `${root} holds paths of ${cacheInfo.storeDir}, not of ${wanted}`, {
-    hint: 'use another mirror for the other store folder',
-  });
-}
-
-/** A shipment's volumes and lists must stay as they were signed; writing there would also make it useless as a medium. */
-function refuseShipment(root: string): void {
-  for (let folder = root; ; folder = resolve(folder, '..')) {
-    if (SHIPMENT_FILES.every((name) => existsSync(join(folder, name)))) {
-      throw new NixferryError('not-a-mirror', `${root} lies inside the shipment ${folder}`, {
-        hint: 'give a folder outside of it with --mirror DIR',
-      });
-    }
-    if (folder === resolve(folder, '..')) return;
-  }
-}
-
-async function refuseForeignFolder(root: string, create: boolean): Promise<void> {
-  const names = await listFolder(root);
-  // A first opening that was killed leaves .nixferry behind, and perhaps the folders that it makes next.
-  const own = names.includes('.nixferry') ? ['.nixferry', ...PUBLIC_FOLDERS] : [];
-  const occupied = names.some((name) => !own.includes(name) && name !== 'lost+found');
-  if (occupied) {
-    throw new NixferryError('not-a-mirror', `${root} holds other files and is no mirror`, {
-      hint: 'give an empty or new folder with --mirror DIR',
-    });
-  }
-  if (!create) throw notAMirror(root);
-}
-
-/** Whether Nixferry made this folder: a first opening that was killed leaves a key, but no word of its format. */
-function wasBegun(layout: PrivateLayout): boolean {
-  return existsSync(layout.folder);
-}
-
-function plainCache(root: string): NixferryError {
-  return new NixferryError('not-a-mirror', `${root} is a binary cache that Nixferry did not make`, {
-    hint: `copy from it with --upstream file://${root}; or make a mirror of it (type: nixferry init --adopt --mirror ${root}, then nixferry verify)`,
-  });
-}
-
-function notAMirror(root: string): NixferryError {
-  return new NixferryError('not-a-mirror', `there is no mirror in ${root}`, {
-    hint: `make one (type: nixferry init --mirror ${root}) or name another with --mirror DIR`,
-  });
-}
-
-async function listFolder(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
   }
 }
