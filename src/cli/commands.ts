@@ -34,6 +34,11 @@ export const COMMANDS = {
     summary: 'write a shipment for a site from the mirror',
     load: () => import('./commands/pack.ts'),
   },
+  'get-nix': {
+    side: CONNECTED,
+    summary: 'bring a Nix without installing it, to evaluate with or to carry along',
+    load: () => import('./commands/get-nix.ts'),
+  },
   ack: {
     side: CONNECTED,
     summary: 'take in the receipt of a site: what it holds is not sent again',

@@ -19,6 +19,9 @@ const schema = z.strictObject({
   'trusted-public-keys': texts.optional(),
   /** Where `channel:NAME` is looked for. */
   'channels-base': text.optional(),
+  /** Which Nix `get-nix` brings, and where releases of Nix are looked for. */
+  nix: text.optional(),
+  'releases-base': text.optional(),
   /** The site that `pack` and `export` work for unless told otherwise. */
   site: text.optional(),
   netrc: text.optional(),
@@ -35,6 +38,8 @@ export interface Config {
   readonly upstreams: readonly string[] | undefined;
   readonly trustedPublicKeys: readonly string[] | undefined;
   readonly channelsBase: string | undefined;
+  readonly nix: string | undefined;
+  readonly releasesBase: string | undefined;
   readonly site: string | undefined;
   readonly netrcFile: string | undefined;
   readonly caFile: string | undefined;
@@ -48,6 +53,8 @@ const EMPTY: Config = {
   upstreams: undefined,
   trustedPublicKeys: undefined,
   channelsBase: undefined,
+  nix: undefined,
+  releasesBase: undefined,
   site: undefined,
   netrcFile: undefined,
   caFile: undefined,
@@ -93,6 +100,8 @@ export function parseConfig(source: string, path: string): Config {
     upstreams: settings.upstreams,
     trustedPublicKeys: settings['trusted-public-keys'],
     channelsBase: settings['channels-base'],
+    nix: settings.nix,
+    releasesBase: settings['releases-base'],
     site: settings.site,
     netrcFile: file(settings.netrc),
     caFile: file(settings['ca-file']),

@@ -17,8 +17,8 @@ export interface ImportStatement {
 export const STOREYS: readonly (readonly string[])[] = [
   ['cli'],
   ['serve'],
-  ['collect', 'shipment', 'site'],
-  ['closure', 'sources', 'evaluate'],
+  ['collect', 'get-nix', 'shipment', 'site'],
+  ['closure', 'sources', 'evaluate', 'store'],
   ['upstream', 'mirror', 'config'],
   ['nix', 'base'],
 ];
