@@ -98,34 +98,38 @@ function tell(context: TestContext, seed: number, { kills, rounds }: { kills: nu
   assert.equal(kills, KILLS);
 }
 
+/** A mirror that a command fills, killed again and again: it never shows less than before, nor anything half; in the end it is whole, and Nix installs from it. */
+async function fillKilled(context: TestContext, mirror: string, command: readonly string[]): Promise<void> {
+  const random = makeRandom();
+  context.diagnostic(`NIXFERRY_SEED=${random.seed}`);
+  let visible = 0;
+  const report = await killAtRandom({
+    kills: KILLS,
+    random,
+    begin: async () => {
+      await rm(mirror, { recursive: true, force: true });
+      visible = 0;
+      return {
+        args: [...command, '--mirror', mirror],
+        check: async () => {
+          const now = await checkMirror(mirror);
+          assert.ok(now >= visible, 'what was visible has vanished');
+          visible = now;
+          return false;
+        },
+      };
+    },
+    finished: () => checkWholeMirror(mirror),
+  });
+  tell(context, random.seed, report);
+  await using filled = await openMirror(mirror, { access: 'read' });
+  await installFrom(mirror, formatPublicKey(filled.publicKey));
+}
+
 suite('killed at random moments', { concurrency: 3 }, () => {
   test('collect never shows what is not whole, and finishes when the same command is typed again', async (context) => {
-    const random = makeRandom();
-    context.diagnostic(`NIXFERRY_SEED=${random.seed}`);
-    const mirror = temp.join('collected');
     const upstream = ['--upstream', `file://${sender}`, '--trusted-public-key', senderKey];
-    let visible = 0;
-    const report = await killAtRandom({
-      kills: KILLS,
-      random,
-      begin: async () => {
-        await rm(mirror, { recursive: true, force: true });
-        visible = 0;
-        return {
-          args: ['collect', root, ...upstream, '--mirror', mirror],
-          check: async () => {
-            const now = await checkMirror(mirror);
-            assert.ok(now >= visible, 'what was visible has vanished');
-            visible = now;
-            return false;
-          },
-        };
-      },
-      finished: () => checkWholeMirror(mirror),
-    });
-    tell(context, random.seed, report);
-    await using collected = await openMirror(mirror, { access: 'read' });
-    await installFrom(mirror, formatPublicKey(collected.publicKey));
+    await fillKilled(context, temp.join('collected'), ['collect', root, ...upstream]);
   });
 
   test('pack never leaves a manifest over what is not whole, and finishes the same shipment when it is typed again', async (context) => {
@@ -167,8 +171,6 @@ suite('killed at random moments', { concurrency: 3 }, () => {
   });
 
   test('import never shows what is not verified, and finishes when the same command is typed again', async (context) => {
-    const random = makeRandom();
-    context.diagnostic(`NIXFERRY_SEED=${random.seed}`);
     const medium = temp.join('medium');
     const packed = temp.join('packing-sender');
     await using made = await makeTestMirror(packed, PATHS);
@@ -178,28 +180,6 @@ suite('killed at random moments', { concurrency: 3 }, () => {
     const pack = ['pack', '--to', medium, '--site', 'lab', '--volume-size', '30000', '--no-tools', '--mirror', packed];
     execFileSync(process.execPath, [program, ...pack], { stdio: 'ignore' });
     const key = formatPublicKey(made.mirror.publicKey);
-    const mirror = temp.join('imported');
-    let visible = 0;
-    const report = await killAtRandom({
-      kills: KILLS,
-      random,
-      begin: async () => {
-        await rm(mirror, { recursive: true, force: true });
-        visible = 0;
-        return {
-          args: ['import', medium, '--trust', key, '--mirror', mirror],
-          check: async () => {
-            const now = await checkMirror(mirror);
-            assert.ok(now >= visible, 'what was visible has vanished');
-            visible = now;
-            return false;
-          },
-        };
-      },
-      finished: () => checkWholeMirror(mirror),
-    });
-    tell(context, random.seed, report);
-    await using imported = await openMirror(mirror, { access: 'read' });
-    await installFrom(mirror, formatPublicKey(imported.publicKey));
+    await fillKilled(context, temp.join('imported'), ['import', medium, '--trust', key]);
   });
 });
