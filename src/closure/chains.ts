@@ -1,5 +1,6 @@
 import type { StorePath } from '../nix/store-path.ts';
-import type { ClientWalk, PathFacts, Reason } from './client-walk.ts';
+import type { ClientWalk, Reason } from './client-walk.ts';
+import type { PathFacts } from './decide.ts';
 import type { DerivationGraph, DerivationNode } from './derivation-graph.ts';
 
 /** Says who wants a path, from the root down. */
@@ -41,9 +42,8 @@ export function shortestWays(
   const reached = new Set(targets);
   // A set is walked in the order of insertion, also over what is added meanwhile: it is the queue.
   for (const node of reached) {
-    for (let position = 0; position < node.inputs.length; position += 2) {
-      const input = graph.nodes[node.inputs[position] ?? -1];
-      if (input === undefined || reached.has(input)) continue;
+    for (const { input } of graph.inputsOf(node)) {
+      if (reached.has(input)) continue;
       reached.add(input);
       parents.set(input.drvPath, node.drvPath);
     }

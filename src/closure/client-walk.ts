@@ -1,5 +1,6 @@
 import type { StorePath } from '../nix/store-path.ts';
-import type { DerivationGraph, DerivationNode } from './derivation-graph.ts';
+import { type ClientWorld, decide, findOutputs, outputKey, type PathFacts } from './decide.ts';
+import type { DerivationNode } from './derivation-graph.ts';
 import type { Facts } from './facts.ts';
 
 /** Why a path is asked for. */
@@ -10,13 +11,13 @@ export type ReasonKind =
   | 'evaluation'
   /** A `.drv` file, or what one refers to. */
   | 'derivation'
-  /** A derivation that is built here is built from it. */
+  /** A derivation that the client builds is built from it; or it was asked for to be built, and a cache has it. */
   | 'build-input'
   /** A source of such a derivation that is no output of another. */
   | 'input-source'
   /** An output that states what it must be, so that it may be had from anywhere. */
   | 'fixed-output'
-  /** A package that is carried is built from it. */
+  /** A package that is carried was built from it. */
   | 'package-input';
 
 export interface Reason {
@@ -29,40 +30,18 @@ export interface Reason {
 export interface Hole {
   readonly kind: 'path' | 'derivation' | 'fixed-output';
   readonly reason: Reason;
-  /** What would make it: for `fixed-output`. */
+  /** What would make it: of a fixed output. */
   readonly derivation?: StorePath;
 }
 
-/** What is known of a path that somebody has. */
-export interface PathFacts {
-  readonly references: readonly StorePath[];
-}
-
-/** How the walk judges what it meets. */
-export interface WalkRules<Known extends PathFacts> {
-  /** Whether the client's store has the path already. */
-  readonly isPresent?: ((path: StorePath) => boolean) | undefined;
-  /** Whether a client that wants the output of this derivation gets it from a cache. */
-  readonly offersOutput: (known: Known, node: DerivationNode) => boolean;
-  /** Whether a client that wants the path itself gets it. */
-  readonly offersPath: (known: Known) => boolean;
-  /** What comes of a fixed output that nobody offers: its fetcher is built and run, as Nix tries to, or that is given up. */
+export interface WalkOptions {
+  /** What comes of a fixed output that nobody offers: its fetcher is built and run, as Nix would try; or it is a hole. */
   readonly fixedOutputs: 'build' | 'give-up';
-  /** As the setting of this name. */
-  readonly alwaysAllowSubstitutes?: boolean | undefined;
-}
-
-export interface WalkInputs<Known extends PathFacts> {
-  readonly graph: DerivationGraph;
-  readonly rules: WalkRules<Known>;
-  readonly paths: Facts<Known>;
-  /** The output of a floating derivation, by `DRV!OUTPUT`. Without it, such derivations are always built. */
-  readonly realisations?: Facts<StorePath> | undefined;
 }
 
 /**
- * Goes the way that Nix goes when it is asked for outputs: an output comes from a cache with all that it refers to; else its derivation is
- * built, for which outputs of its inputs are asked in turn. (Nix: misc.cc, `Store::queryMissing`)
+ * Goes the way that a client goes who asks for outputs: one comes from a cache with all that it refers to; else its derivation is built,
+ * for which outputs of its inputs are asked in turn.
  */
 export class ClientWalk<Known extends PathFacts> {
   /** The derivations that are built. */
@@ -70,91 +49,94 @@ export class ClientWalk<Known extends PathFacts> {
   /** The paths that come from a cache. */
   readonly paths = new Map<StorePath, Reason>();
   readonly holes = new Map<StorePath, Hole>();
-  /** Outputs that were wanted, and that no cache offers, so that their derivations are built. */
+  /** Outputs that were wanted and that no cache offers, so that their derivations are built. */
   readonly absentOutputs = new Map<StorePath, Reason>();
-  /** What outputs of floating derivations turned out to be: by `DRV!OUTPUT`. */
+  /** What wanted outputs of floating derivations are, by `outputKey`. */
   readonly realised = new Map<string, StorePath>();
-  readonly #inputs: WalkInputs<Known>;
+  readonly #world: ClientWorld<Known>;
+  readonly #options: WalkOptions;
   readonly #seenPaths = new Set<StorePath>();
   readonly #seenRequests = new Set<number>();
   #queue: (() => void)[] = [];
   #asleep = 0;
 
-  constructor(inputs: WalkInputs<Known>) {
-    this.#inputs = inputs;
+  constructor(world: ClientWorld<Known>, options: WalkOptions) {
+    this.#world = world;
+    this.#options = options;
   }
 
   /** Asks for outputs of a derivation. */
   wantOutputs(node: DerivationNode, outputNames: Iterable<string>, reason: Reason): void {
-    this.#request(node, this.#inputs.graph.outputNames.idOf(outputNames), reason);
+    this.#request(node, this.#world.graph.outputNames.idOf(outputNames), reason);
   }
 
-  /** Asks for a path itself; whatever it is an output of is not built for it. */
+  /** Asks for a path itself: it is a hole where nobody has it, whatever could be built. */
   wantPath(path: StorePath, reason: Reason): void {
     if (this.#seenPaths.has(path)) return;
     this.#seenPaths.add(path);
     this.#queue.push(() => this.#visitPath(path, reason));
   }
 
-  /** Asks for a path if somebody offers it. */
+  /** Asks for a path if somebody has it. */
   wantPathIfThere(path: StorePath, reason: Reason): void {
-    this.#queue.push(() => {
-      if (this.#sleepUntilKnown([path], () => this.wantPathIfThere(path, reason))) return;
-      const known = this.#inputs.paths.get(path);
-      if (known !== undefined && this.#inputs.rules.offersPath(known)) this.wantPath(path, reason);
+    this.#visit(() => {
+      if (!this.#world.paths.has(path)) return { facts: this.#world.paths, keys: [path] };
+      if (this.#isOffered(path)) this.wantPath(path, reason);
+      return undefined;
     });
   }
 
-  /** Asks for outputs themselves; of floating derivations as far as they are known. They are holes where nobody has them, unless that is allowed. */
-  wantRealOutputs(node: DerivationNode, outputNames: Iterable<string>, reason: Reason, mayBeAbsent: boolean): void {
-    const names = [...outputNames];
-    this.#queue.push(() => {
-      const paths = this.#outputPaths(node, names, () => this.wantRealOutputs(node, names, reason, mayBeAbsent));
-      if (paths === 'asleep') return;
-      if (paths === undefined || node.problem !== undefined) {
+  /** Asks for outputs as paths, as if nothing could be built; where `mayBeAbsent`, only for those that somebody has. */
+  wantOutputPaths(node: DerivationNode, outputNames: readonly string[], reason: Reason, mayBeAbsent: boolean): void {
+    this.#visit(() => {
+      const found = node.problem === undefined ? findOutputs(this.#world, node, outputNames, true) : 'unknown';
+      if (found === 'unknown') {
         if (!mayBeAbsent) this.#addHole(node.drvPath, { kind: 'derivation', reason });
-        return;
+        return undefined;
       }
-      for (const path of paths) {
+      if ('kind' in found) return found;
+      this.#noteRealised(node, outputNames);
+      for (const path of found) {
         if (mayBeAbsent) this.wantPathIfThere(path, reason);
         else this.wantPath(path, reason);
       }
+      return undefined;
     });
   }
 
-  /** Asks for what a fixed-output derivation must give; a hole where nobody has it, whatever its fetcher could do. */
+  /** Asks for what a fixed-output derivation must give; a hole where nobody has it. */
   wantFixedOutput(node: DerivationNode, reason: Reason): void {
     for (const { path } of node.outputs) {
-      if (path === undefined || this.#seenPaths.has(path) || this.holes.has(path)) continue;
-      this.#queue.push(() => {
-        if (this.#sleepUntilKnown([path], () => this.wantFixedOutput(node, reason))) return;
-        if (this.#isOffered(this.#inputs.paths.get(path), node)) this.wantPath(path, reason);
+      if (path === undefined || this.#seenPaths.has(path)) continue;
+      this.#visit(() => {
+        const { paths: facts, rules } = this.#world;
+        if (!facts.has(path)) return { facts, keys: [path] };
+        const known = facts.get(path);
+        if (known !== undefined && rules.offersOutput(known, node)) this.wantPath(path, reason);
         else this.#addHole(path, { kind: 'fixed-output', reason, derivation: node.drvPath });
+        return undefined;
       });
     }
   }
 
-  /** Asks for all that a derivation is built from, as if it were built. */
+  /** Asks for all that a derivation is built from. */
   wantInputs(node: DerivationNode, kind: 'build-input' | 'package-input'): void {
-    const { graph } = this.#inputs;
-    const reason: Reason = { kind, wantedBy: node.drvPath };
+    const { graph } = this.#world;
     const sourceReason: Reason = { kind: 'input-source', wantedBy: node.drvPath };
     for (const source of node.sources) this.wantPath(source, sourceReason);
-    for (let position = 0; position < node.inputs.length; position += 2) {
-      const input = graph.nodes[node.inputs[position] ?? -1];
-      if (input !== undefined) this.#request(input, node.inputs[position + 1] ?? -1, reason);
-    }
+    const reason: Reason = { kind, wantedBy: node.drvPath };
+    for (const { input, outputNamesId } of graph.inputsOf(node)) this.#request(input, outputNamesId, reason);
   }
 
   /** Resolves when all that was asked for is settled. Throws what asking for facts threw. */
   async settle(): Promise<void> {
+    const { paths, realisations } = this.#world;
     for (;;) {
       this.#drain();
       if (this.#asleep === 0) return;
-      const { paths, realisations } = this.#inputs;
-      await Promise.race(
-        realisations === undefined ? [paths.nextArrival()] : [paths.nextArrival(), realisations.nextArrival()],
-      );
+      const arrivals = [paths.nextArrival()];
+      if (realisations !== undefined) arrivals.push(realisations.nextArrival());
+      await Promise.race(arrivals);
     }
   }
 
@@ -167,41 +149,36 @@ export class ClientWalk<Known extends PathFacts> {
   }
 
   #request(node: DerivationNode, outputNamesId: number, reason: Reason): void {
-    const key = node.index * REQUESTS_PER_NODE + outputNamesId;
+    const key = requestKey(node, outputNamesId);
     if (this.#seenRequests.has(key)) return;
     this.#seenRequests.add(key);
-    this.#queue.push(() => this.#visitOutputs(node, outputNamesId, reason));
+    this.#visit(() => this.#visitOutputs(node, this.#world.graph.outputNames.namesOf(outputNamesId), reason));
   }
 
-  #visitOutputs(node: DerivationNode, outputNamesId: number, reason: Reason): void {
-    const { graph, rules, paths: facts } = this.#inputs;
-    if (node.problem !== undefined) {
-      this.#addHole(node.drvPath, { kind: 'derivation', reason });
-      return;
+  #visitOutputs(node: DerivationNode, outputNames: readonly string[], reason: Reason): Question | undefined {
+    const decision = decide(this.#world, node, outputNames);
+    if (decision.kind === 'open') return decision;
+    if (decision.kind === 'unreadable') this.#addHole(node.drvPath, { kind: 'derivation', reason });
+    if (decision.kind === 'fetch') {
+      this.#noteRealised(node, outputNames);
+      for (const path of decision.outputs) this.wantPath(path, outputReason(node, reason));
     }
-    const again = (): void => this.#visitOutputs(node, outputNamesId, reason);
-    const allowed = node.allowsSubstitutes || rules.alwaysAllowSubstitutes === true;
-    const known = this.#outputPaths(node, graph.outputNames.namesOf(outputNamesId), again, allowed);
-    if (known === 'asleep') return;
-    const wanted = known?.filter((path) => rules.isPresent?.(path) !== true);
-    if (wanted?.length === 0) return;
-    // Where substitution is off, only fixed outputs are worth looking for: they cannot be made here.
-    if (wanted !== undefined && (allowed || node.kind === 'fixed') && this.#sleepUntilKnown(wanted, again)) return;
-    const absent = wanted?.filter((path) => !this.#isOffered(facts.get(path), node)) ?? [];
-    if (wanted !== undefined && allowed && absent.length === 0) {
-      for (const path of wanted)
-        this.wantPath(path, node.kind === 'fixed' ? { ...reason, kind: 'fixed-output' } : reason);
-      return;
+    if (decision.kind === 'build') {
+      for (const path of decision.absent) if (!this.absentOutputs.has(path)) this.absentOutputs.set(path, reason);
+      this.#build(node, decision, reason);
     }
-    for (const path of absent) if (!this.absentOutputs.has(path)) this.absentOutputs.set(path, reason);
-    this.#build(node, wanted ?? [], absent, reason);
+    return undefined;
   }
 
-  #build(node: DerivationNode, wanted: readonly StorePath[], absent: readonly StorePath[], reason: Reason): void {
-    if (node.kind === 'fixed' && this.#inputs.rules.fixedOutputs === 'give-up') {
+  #build(
+    node: DerivationNode,
+    { outputs, absent }: { readonly outputs: readonly StorePath[]; readonly absent: readonly StorePath[] },
+    reason: Reason,
+  ): void {
+    if (node.kind === 'fixed' && this.#options.fixedOutputs === 'give-up') {
       for (const path of absent) this.#addHole(path, { kind: 'fixed-output', reason, derivation: node.drvPath });
       if (absent.length > 0) return;
-      for (const path of wanted) this.wantPath(path, { ...reason, kind: 'fixed-output' });
+      for (const path of outputs) this.wantPath(path, outputReason(node, reason));
     }
     if (this.builds.has(node.drvPath)) return;
     this.builds.set(node.drvPath, reason);
@@ -209,9 +186,12 @@ export class ClientWalk<Known extends PathFacts> {
   }
 
   #visitPath(path: StorePath, reason: Reason): void {
-    const { rules, paths: facts } = this.#inputs;
+    const { rules, paths: facts } = this.#world;
     if (rules.isPresent?.(path) === true) return;
-    if (this.#sleepUntilKnown([path], () => this.#visitPath(path, reason))) return;
+    if (!facts.has(path)) {
+      this.#sleep(facts, [path], () => this.#visitPath(path, reason));
+      return;
+    }
     const known = facts.get(path);
     if (known === undefined || !rules.offersPath(known)) {
       this.#addHole(path, { kind: 'path', reason });
@@ -222,52 +202,33 @@ export class ClientWalk<Known extends PathFacts> {
     for (const reference of known.references) this.wantPath(reference, further);
   }
 
-  /** The paths of the outputs that the derivation has of these; undefined where one is unknown before it is built. */
-  #outputPaths(
-    node: DerivationNode,
-    names: readonly string[],
-    again: () => void,
-    mayAsk = true,
-  ): readonly StorePath[] | undefined | 'asleep' {
-    const { realisations } = this.#inputs;
-    const outputs = node.outputs.filter(({ name }) => names.includes(name));
-    if (node.outputs.every(({ path }) => path !== undefined)) return outputs.flatMap(({ path }) => path ?? []);
-    if (realisations === undefined || !mayAsk) return undefined;
-    const keys = outputs.map(({ name }) => `${node.drvPath}!${name}`);
-    const unknown = keys.filter((key) => !realisations.has(key));
-    if (unknown.length > 0) {
-      this.#sleep(unknown, realisations, again);
-      return 'asleep';
-    }
-    const paths: StorePath[] = [];
-    for (const key of keys) {
-      const path = realisations.get(key);
-      if (path === undefined) return undefined;
-      this.realised.set(key, path);
-      paths.push(path);
-    }
-    return paths;
+  #isOffered(path: StorePath): boolean {
+    const known = this.#world.paths.get(path);
+    return known !== undefined && this.#world.rules.offersPath(known);
   }
 
-  #isOffered(known: Known | undefined, node: DerivationNode): boolean {
-    return known !== undefined && this.#inputs.rules.offersOutput(known, node);
+  #noteRealised(node: DerivationNode, outputNames: readonly string[]): void {
+    for (const { name, path } of node.outputs) {
+      if (path !== undefined || !outputNames.includes(name)) continue;
+      const key = outputKey(node.drvPath, name);
+      const realised = this.#world.realisations?.get(key);
+      if (realised !== undefined) this.realised.set(key, realised);
+    }
   }
 
   #addHole(path: StorePath, hole: Hole): void {
     if (!this.holes.has(path)) this.holes.set(path, hole);
   }
 
-  /** Whether something is still unknown; then `again` is called when the first of it is known. */
-  #sleepUntilKnown(paths: readonly StorePath[], again: () => void): boolean {
-    const { paths: facts } = this.#inputs;
-    const unknown = paths.filter((path) => !facts.has(path));
-    if (unknown.length === 0) return false;
-    this.#sleep(unknown, facts, again);
-    return true;
+  /** `work` gives what must be asked before it can be done; it is called again then. */
+  #visit(work: () => Question | undefined): void {
+    this.#queue.push(() => {
+      const question = work();
+      if (question !== undefined) this.#sleep(question.facts, question.keys, () => this.#visit(work));
+    });
   }
 
-  #sleep<Value>(keys: readonly string[], facts: Facts<Value>, again: () => void): void {
-    const [first = '', ...others] = keys;
+  #sleep(facts: Question['facts'], [first = '', ...others]: readonly string[], again: () => void): void {
     this.#asleep += 1;
     facts.want(first, () => {
       this.#asleep -= 1;
@@ -277,4 +238,18 @@ export class ClientWalk<Known extends PathFacts> {
   }
 }
 
+/** One number for a derivation and a list of its outputs. */
+export function requestKey(node: DerivationNode, outputNamesId: number): number {
+  return node.index * REQUESTS_PER_NODE + outputNamesId;
+}
+
+interface Question {
+  readonly facts: Pick<Facts<unknown>, 'want'>;
+  readonly keys: readonly string[];
+}
+
 const REQUESTS_PER_NODE = 2 ** 21;
+
+function outputReason(node: DerivationNode, reason: Reason): Reason {
+  return node.kind === 'fixed' ? { ...reason, kind: 'fixed-output' } : reason;
+}

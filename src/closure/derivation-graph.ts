@@ -26,9 +26,14 @@ export interface DerivationNode {
   readonly hasDynamicInputs: boolean;
   /** A path is undefined where it is known only after building. */
   readonly outputs: readonly NodeOutput[];
-  /** Pairs: the index of an input, and the id of the list of its outputs that are wanted. */
+  /** Pairs of numbers, which `inputsOf` explains: a graph has a million of them. */
   readonly inputs: Int32Array;
   readonly sources: readonly StorePath[];
+}
+
+export interface NodeInput {
+  readonly input: DerivationNode;
+  readonly outputNamesId: number;
 }
 
 export interface NodeOutput {
@@ -43,7 +48,9 @@ export interface DerivationGraph {
   readonly storeDir: string;
   readonly nodes: readonly DerivationNode[];
   find(drvPath: StorePath): DerivationNode | undefined;
-  /** The lists of names that ids in `inputs` stand for. */
+  /** What a derivation is built from, and the id of the list of outputs that it wants of each. */
+  inputsOf(node: DerivationNode): readonly NodeInput[];
+  /** The lists of names that such ids stand for. */
   readonly outputNames: OutputNameLists;
   /** Holds the one copy of each text in the graph. */
   readonly texts: TextPool;
@@ -127,6 +134,14 @@ class GraphLoader {
       find: (drvPath) => {
         const index = indices.get(drvPath);
         return index === undefined ? undefined : nodes[index];
+      },
+      inputsOf: ({ inputs }) => {
+        const list: NodeInput[] = [];
+        for (let position = 0; position < inputs.length; position += 2) {
+          const input = nodes[inputs[position] ?? -1];
+          if (input !== undefined) list.push({ input, outputNamesId: inputs[position + 1] ?? -1 });
+        }
+        return list;
       },
     };
   }

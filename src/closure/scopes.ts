@@ -3,7 +3,8 @@ import type { OnProgress } from '../base/progress.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/store-path.ts';
 import { chainsOf, shortestWays } from './chains.ts';
-import { ClientWalk, type Hole, type Reason, type WalkRules } from './client-walk.ts';
+import { ClientWalk, type Hole, type Reason } from './client-walk.ts';
+import { type ClientRules, outputKey, splitOutputKey } from './decide.ts';
 import type { DerivationGraph, DerivationNode } from './derivation-graph.ts';
 import { Facts } from './facts.ts';
 
@@ -101,10 +102,9 @@ interface KnownFacts {
   readonly realisations: Facts<StorePath> | undefined;
 }
 
-const RULES: WalkRules<KnownPath> = {
+const RULES: ClientRules<KnownPath> = {
   offersOutput: (known, node) => known.substitutable || node.kind === 'fixed',
   offersPath: () => true,
-  fixedOutputs: 'give-up',
 };
 
 function openFacts({ graph, find, realisation, onProgress, signal }: ScopeInputs): KnownFacts {
@@ -117,14 +117,14 @@ function openFacts({ graph, find, realisation, onProgress, signal }: ScopeInputs
   };
   if (realisation === undefined) return { paths: new Facts(ask, limit, signal), realisations: undefined };
   const askOutput = (key: string): Promise<StorePath | undefined> => {
-    const { drvPath, outputName } = splitKey(key);
+    const { drvPath, outputName } = splitOutputKey(key);
     return realisation(drvPath, outputName);
   };
   return { paths: new Facts(ask, limit, signal), realisations: new Facts(askOutput, limit, signal) };
 }
 
 async function walkScope(scope: Scope, inputs: ScopeInputs, facts: KnownFacts): Promise<Walk> {
-  const walk: Walk = new ClientWalk({ graph: inputs.graph, rules: RULES, ...facts });
+  const walk: Walk = new ClientWalk({ graph: inputs.graph, rules: RULES, ...facts }, { fixedOutputs: 'give-up' });
   await wantRuntime(walk, inputs, scope !== 'run');
   if (scope === 'run') return walk;
   await wantReconfigure(walk, inputs);
@@ -136,7 +136,7 @@ async function walkScope(scope: Scope, inputs: ScopeInputs, facts: KnownFacts): 
 async function wantRuntime(walk: Walk, { graph, targets, paths }: ScopeInputs, mayBeAbsent: boolean): Promise<void> {
   for (const path of paths) walk.wantPath(path, ASKED_FOR.runtime);
   for (const { node, outputs, variant } of targetNodes(graph, targets)) {
-    if (variant === undefined) walk.wantRealOutputs(node, outputs, ASKED_FOR.runtime, mayBeAbsent);
+    if (variant === undefined) walk.wantOutputPaths(node, outputs, ASKED_FOR.runtime, mayBeAbsent);
   }
   await walk.settle();
 }
@@ -181,7 +181,7 @@ function carriedPackages(walk: Walk, graph: DerivationGraph): readonly Derivatio
   return graph.nodes.filter((node) => {
     if (node.kind === 'fixed' || walk.builds.has(node.drvPath)) return false;
     return node.outputs.some(({ name, path }) => {
-      const actual = path ?? walk.realised.get(`${node.drvPath}!${name}`);
+      const actual = path ?? walk.realised.get(outputKey(node.drvPath, name));
       return actual !== undefined && walk.paths.has(actual);
     });
   });
@@ -201,7 +201,7 @@ function closureOf({ graph, targets }: ScopeInputs, walk: Walk): ScopeClosure {
   }));
   const realised: RealisedOutput[] = [];
   for (const [key, path] of walk.realised) {
-    const { drvPath, outputName } = splitKey(key);
+    const { drvPath, outputName } = splitOutputKey(key);
     if (walk.paths.has(path)) realised.push({ drvPath, outputName, path });
   }
   return {
@@ -226,11 +226,6 @@ function targetNodes(graph: DerivationGraph, targets: readonly Target[]): readon
 
 function contains(scopes: readonly Scope[], scope: Scope): boolean {
   return scopes.includes(scope);
-}
-
-function splitKey(key: string): { readonly drvPath: StorePath; readonly outputName: string } {
-  const mark = key.lastIndexOf('!');
-  return { drvPath: key.slice(0, mark) as StorePath, outputName: key.slice(mark + 1) };
 }
 
 const ASKED_FOR = {
