@@ -24,7 +24,7 @@ export async function collectRoots(
   const { config, mirrorDirectory } = await readCommonOptions(options);
   await using collecting = await openCollecting(texts, options, config, run);
   const roots = await collecting.resolve();
-  const { storeDir, localStore, jobs } = collecting;
+  const { storeDir, jobs } = collecting;
   const mirror = await openMirror(mirrorDirectory, {
     access: 'write',
     create: true,
@@ -42,7 +42,6 @@ export async function collectRoots(
       mirror,
       upstreams,
       http,
-      localStore,
       trustedKeys,
       jobs,
       onProgress: output.onProgress,

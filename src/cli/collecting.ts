@@ -1,7 +1,9 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { NixferryError } from '../base/errors.ts';
+import { readFileIfExists } from '../base/files.ts';
 import { createHttpClient, type HttpClient } from '../base/http-client.ts';
+import { LIMITS } from '../base/limits.ts';
 import { DEFAULT_JOBS } from '../collect/collect.ts';
 import { type CollectPlan, planCollect } from '../collect/plan.ts';
 import { type ResolvedRoot, resolveRoots } from '../collect/resolve-roots.ts';
@@ -10,7 +12,8 @@ import type { Config } from '../config/config.ts';
 import { DEFAULT_UPSTREAM } from '../config/default-trust.ts';
 import { readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
 import { evaluateInstallable } from '../evaluate/installable.ts';
-import { type LocalStore, openLocalStore } from '../evaluate/local-store.ts';
+import { openLocalStore } from '../evaluate/local-store.ts';
+import { locateStorePath } from '../evaluate/private-nix.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { PublicKey } from '../nix/index.ts';
 import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
@@ -47,7 +50,6 @@ export interface Collecting extends AsyncDisposable {
   readonly storeDir: string;
   readonly http: HttpClient;
   readonly upstreams: UpstreamSet;
-  readonly localStore: LocalStore | undefined;
   readonly jobs: number;
   resolve(): Promise<ResolvedRoot[]>;
   trustedKeys(mirror: Mirror | undefined): Promise<readonly PublicKey[]>;
@@ -78,7 +80,6 @@ export async function openCollecting(
     storeDir,
     http,
     upstreams,
-    localStore,
     jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
     resolve: () => resolveAll(texts, options, config, { http, storeDir, signal }),
     trustedKeys,
@@ -88,8 +89,10 @@ export async function openCollecting(
         roots,
         mirror,
         mirrorDirectory,
+        storeDir,
         upstreams,
-        localStore,
+        localStores: localStore === undefined ? [] : [localStore],
+        readDerivation: (drvPath) => readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes),
         trustedKeys: keys,
         onProgress,
         signal,
@@ -125,7 +128,13 @@ async function resolveAll(
     storeDir,
     list,
     channel: (name) => list(`channel:${name}`),
-    evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, signal }),
+    evaluate: async (installable) => ({
+      isNixos: false,
+      derivations: await evaluateInstallable(installable, { workingDirectory, signal }),
+    }),
+    explore: () => Promise.reject(new Error('not wired')),
+    outputNames: () => Promise.reject(new Error('not wired')),
+    onOnlyRun: () => {},
     outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir),
   });
 }

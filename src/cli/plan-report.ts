@@ -11,7 +11,7 @@ export function describePlan(plan: CollectPlan): string {
       'roots',
       String(plan.roots.length),
       plan.roots
-        .map((root) => root.name)
+        .map(({ root }) => (root.scope === 'run' ? root.name : `${root.name} (${root.scope})`))
         .slice(0, 5)
         .join(', '),
     ],
@@ -20,7 +20,7 @@ export function describePlan(plan: CollectPlan): string {
     ['to fetch', (plan.toFetch.length - local).toLocaleString('en-US'), describeUpstreams(plan)],
   ];
   if (local > 0)
-    rows.push(['from the local store', String(local), 'no upstream has them; signed with the key of the mirror']);
+    rows.push(['from the local store', String(local), 'signed with the key of the mirror, for no upstream has them']);
   if (plan.problems.length > 0) rows.push(['cannot be had', String(plan.problems.length), 'see below']);
   rows.push(
     ['download', `${plan.downloadIsExact ? '' : 'at most '}${formatBytes(plan.downloadBytes)}`, ''],
@@ -37,7 +37,14 @@ export function describePlan(plan: CollectPlan): string {
 /** The same as data, for --json. */
 export function planFields(plan: CollectPlan): Record<string, unknown> {
   return {
-    roots: plan.roots.map(({ request, name, paths }) => ({ request, name, paths: paths.length })),
+    roots: plan.roots.map(({ root, carried }) => ({
+      request: root.request,
+      name: root.name,
+      scope: root.scope,
+      variants: root.targets.flatMap(({ variant }) => variant ?? []),
+      rootPaths: carried.rootPaths,
+      paths: carried.paths.size,
+    })),
     paths: plan.present.size + plan.toFetch.length,
     present: plan.present.size,
     fetch: plan.toFetch.map((path) => ({
@@ -56,6 +63,7 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
 
 const HEADINGS: Readonly<Record<ProblemKind, string>> = {
   'not-built': 'not built yet (build them with `nix build`, then type the same command again)',
+  'no-source': 'sources that no cache has (fetch them as it says, then type the same command again)',
   absent: 'nobody has them (add an upstream that does with --upstream, or build them here)',
   untrusted: 'not signed by a key that counts here (name the key with --trusted-public-key)',
   'upstream-error': 'an upstream failed (type the same command again; what is fetched stays)',
@@ -78,7 +86,8 @@ export function describeProblems(problems: readonly CollectProblem[]): string {
 }
 
 function describeProblem(problem: CollectProblem): string[] {
-  const wantedBy = problem.wantedBy === undefined ? [] : [`    wanted by ${problem.wantedBy}`];
+  const chain = problem.chain ?? (problem.wantedBy === undefined ? [] : [problem.wantedBy]);
+  const wantedBy = chain.length === 0 ? [] : [`    wanted by ${chain.toReversed().join(', for ')}`];
   return [`  ${problem.storePath}`, `    ${problem.detail}`, ...wantedBy];
 }
 

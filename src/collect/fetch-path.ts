@@ -1,6 +1,5 @@
 import { NixferryError } from '../base/errors.ts';
 import type { HttpClient } from '../base/http-client.ts';
-import type { LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { composeNar } from '../mirror/nar-compose.ts';
 import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
@@ -10,14 +9,15 @@ import { formatHash, hashPartOf, type NarInfo, type PublicKey } from '../nix/ind
 import { openUnbrokenNar } from '../upstream/unbroken-nar.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { isAcceptable } from './acceptable.ts';
-import type { NarInfoFinder, PlannedPath } from './plan.ts';
+import { AddressWitness } from './address-witness.ts';
+import type { PlannedPath } from './path-finder.ts';
+import type { NarInfoFinder } from './plan.ts';
 
 export interface FetchInputs {
   readonly mirror: Mirror;
   readonly upstreams: NarInfoFinder;
   /** How patiently broken transfers are taken up again. */
   readonly http: Pick<HttpClient, 'retries' | 'clock'>;
-  readonly localStore: LocalStore | undefined;
   readonly trustedKeys: readonly PublicKey[];
   readonly signal: AbortSignal;
   /** Bytes from the network or the local store, as they come. */
@@ -76,11 +76,17 @@ async function fetchFrom(
 }
 
 async function dumpFromLocalStore(
-  { storePath, local }: Extract<PlannedPath, { kind: 'local' }>,
-  { mirror, localStore, signal, onBytes }: FetchInputs,
+  { storePath, local, store }: Extract<PlannedPath, { kind: 'local' }>,
+  { mirror, signal, onBytes }: FetchInputs,
 ): Promise<PublishCandidate> {
-  if (localStore === undefined) throw new Error('a path was planned from a local store that is not there');
-  const nar = await composeNar({ mirror, nar: localStore.nar(storePath), signal, onBytes });
+  const witness = new AddressWitness();
+  async function* watched(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of store.nar(storePath)) {
+      witness.push(chunk);
+      yield chunk;
+    }
+  }
+  const nar = await composeNar({ mirror, nar: watched(), signal, onBytes });
   if (nar.narHash !== local.narHash) {
     throw new NixferryError(
       'damage',
@@ -88,16 +94,18 @@ async function dumpFromLocalStore(
       { hint: 'repair it with: nix-store --repair-path' },
     );
   }
-  const { narHash, narSizeBytes } = local;
-  const bare: NarInfo = {
+  const { narHash, narSizeBytes, deriver, references } = local;
+  const contentAddress = witness.address({ storePath, references, narHash });
+  const described: NarInfo = {
     storePath,
     url: nar.url,
     compression: nar.compression,
     narHash,
     narSizeBytes,
-    references: local.references,
+    references,
     signatures: [],
+    ...(deriver === undefined ? {} : { deriver }),
+    ...(contentAddress === undefined ? {} : { contentAddress }),
   };
-  const described = local.deriver === undefined ? bare : { ...bare, deriver: local.deriver };
   return { info: withIntakenNar(described, nar), narFile: nar.file };
 }

@@ -84,10 +84,21 @@ function plan(
   fromDerivation = false,
 ) {
   return planCollect({
-    roots: [{ request: root, name: nameOf(root), paths: [root], fromDerivation }],
+    roots: [
+      {
+        request: root,
+        name: nameOf(root),
+        paths: [root],
+        fromDerivation,
+        scope: 'run',
+        targets: [],
+        evaluationInputs: [],
+      },
+    ],
     mirror: undefined,
     mirrorDirectory: '/',
-    localStore: undefined,
+    storeDir: '/nix/store',
+    localStores: [],
     trustedKeys: [publicKeyOf(trusted)],
     onProgress: ignoreProgress,
     signal: new AbortController().signal,
@@ -132,7 +143,7 @@ test('planCollect fetches nothing that the mirror has, and counts it', async () 
 test('planCollect takes from the local store what no upstream has, and follows its references', async () => {
   const { toFetch, problems } = await plan({
     upstreams: finder(signed(C)),
-    localStore: localStore({ storePath: A, references: [B, C] }, { storePath: B, references: [C] }),
+    localStores: [localStore({ storePath: A, references: [B, C] }, { storePath: B, references: [C] })],
   });
   assert.deepEqual(
     toFetch.map(({ storePath, kind }) => [storePath, kind]),
@@ -183,7 +194,7 @@ test('planCollect refuses a narinfo that only a stranger signed, or of another p
 test('planCollect takes nothing from the local store that an upstream has, signed by whom it may be', async () => {
   const { toFetch, problems } = await plan({
     upstreams: finder(signNarInfo(unsigned(A), stranger)),
-    localStore: localStore({ storePath: A, references: [] }),
+    localStores: [localStore({ storePath: A, references: [] })],
   });
   assert.deepEqual([toFetch.length, problems.map(({ kind }) => kind)], [0, ['untrusted']]);
 });

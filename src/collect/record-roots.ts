@@ -1,24 +1,45 @@
 import type { Mirror } from '../mirror/mirror.ts';
 import { makeRootId, type RootRecord, writeRoot } from '../mirror/roots.ts';
 import { baseNameOf, hashPartOf } from '../nix/index.ts';
-import type { ResolvedRoot } from './resolve-roots.ts';
+import type { PlannedRoot } from './plan-root.ts';
 
 /** Writes down in the mirror what was asked for and what it needs; a root that lacks something is recorded as not complete. */
-export async function recordRoots(roots: readonly ResolvedRoot[], mirror: Mirror): Promise<RootRecord[]> {
+export async function recordRoots(roots: readonly PlannedRoot[], mirror: Mirror): Promise<RootRecord[]> {
   const records: RootRecord[] = [];
-  for (const root of roots) {
-    const closure = await mirror.index.closure(root.paths.map(hashPartOf));
-    const identity = { name: root.name, request: root.request, scope: 'run', origin: 'collected' } as const;
-    const record: RootRecord = {
-      format: 1,
-      id: makeRootId(identity),
-      ...identity,
-      rootPaths: root.paths.map(baseNameOf),
-      paths: closure.paths.map(({ storePath }) => baseNameOf(storePath)),
-      complete: closure.missing.length === 0,
-    };
+  for (const planned of roots) {
+    const record = await recordOf(planned, mirror);
     await writeRoot(mirror, record);
     records.push(record);
   }
   return records;
+}
+
+async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise<RootRecord> {
+  const { name, request, scope, targets, evaluationInputs } = root;
+  const rootPaths = root.paths.length > 0 ? root.paths : carried.rootPaths;
+  const wanted = [...rootPaths, ...carried.paths.keys()];
+  const closure = await mirror.index.closure(wanted.map(hashPartOf));
+  const identity = { name, request, scope, origin: 'collected' } as const;
+  return {
+    format: 1,
+    id: makeRootId(identity),
+    ...identity,
+    rootPaths: rootPaths.map(baseNameOf),
+    paths: closure.paths.map(({ storePath }) => baseNameOf(storePath)),
+    complete: closure.missing.length === 0 && carried.problems.length === 0,
+    ...(targets.length === 0
+      ? {}
+      : {
+          targets: targets.map(({ drvPath, outputs, variant }) => ({
+            derivation: baseNameOf(drvPath),
+            outputs,
+            ...(variant === undefined ? {} : { variant }),
+          })),
+          evaluationInputs: evaluationInputs.map(({ kind, name: inputName, storePath }) => ({
+            kind,
+            name: inputName,
+            path: baseNameOf(storePath),
+          })),
+        }),
+  };
 }

@@ -17,7 +17,10 @@ function sources(overrides: Partial<RootSources>): RootSources {
     list: unexpected,
     channel: unexpected,
     evaluate: unexpected,
+    explore: unexpected,
     outputs: unexpected,
+    outputNames: unexpected,
+    onOnlyRun: unexpected,
     ...overrides,
   };
 }
@@ -39,7 +42,7 @@ test('resolveRoots names a root after its path, its channel or its attribute', a
     ],
     sources({
       channel: () => stream(A, B, A),
-      evaluate: async () => [{ drvPath: '/nix/store/x.drv', outputs: ['out'] }],
+      evaluate: async () => ({ isNixos: false, derivations: [{ drvPath: '/nix/store/x.drv', outputs: ['out'] }] }),
       outputs: async (drvPath, wanted) => {
         assert.deepEqual([drvPath, wanted], ['/nix/store/x.drv', ['out']]);
         return [B];
@@ -62,4 +65,58 @@ test('resolveRoots refuses a root that stands for nothing', async () => {
     resolveRoots([empty], sources({ list: () => stream() })),
     (error) => error instanceof NixferryError && error.code === 'bad-root',
   );
+});
+
+const DRV = path('d', 'system.drv');
+const SYSTEM = {
+  kind: 'installable',
+  request: '.#web',
+  installable: { kind: 'flake', reference: '.#web', outputs: 'default' },
+} as const;
+const explored = {
+  targets: [
+    { drvPath: DRV, outputs: ['out'] },
+    { drvPath: DRV, outputs: ['out'], variant: 'fish' },
+  ],
+  inputs: [{ kind: 'flake', name: 'nixpkgs', storePath: A }],
+} as const;
+
+test('resolveRoots carries a NixOS configuration so that it can be changed, unless told otherwise', async () => {
+  const ask = sources({
+    evaluate: async () => ({ isNixos: true, derivations: [{ drvPath: DRV, outputs: ['out'] }] }),
+    explore: async () => explored,
+    outputs: async () => [B],
+  });
+  const [changeable] = await resolveRoots([SYSTEM], ask);
+  assert.deepEqual(
+    [changeable?.scope, changeable?.targets, changeable?.evaluationInputs, changeable?.paths],
+    ['reconfigure', explored.targets, explored.inputs, []],
+  );
+  const [runnable] = await resolveRoots([SYSTEM], ask, 'run');
+  assert.deepEqual([runnable?.scope, runnable?.targets, runnable?.paths], ['run', [], [B]]);
+});
+
+test('resolveRoots evaluates once when a scope above run is asked for', async () => {
+  const [root] = await resolveRoots([SYSTEM], sources({ explore: async () => explored }), 'rebuild');
+  assert.deepEqual([root?.scope, root?.name], ['rebuild', 'web']);
+});
+
+test('resolveRoots takes a .drv file as its own target, and says of a path that it can only be run', async () => {
+  const onlyRun: string[] = [];
+  const roots = await resolveRoots(
+    [
+      { kind: 'derivation', request: DRV, path: DRV },
+      { kind: 'store-path', request: A, path: A },
+    ],
+    sources({ outputNames: async () => ['dev', 'out'], onOnlyRun: (request) => onlyRun.push(request) }),
+    'reconfigure',
+  );
+  assert.deepEqual(
+    roots.map(({ scope, targets, paths }) => ({ scope, targets, paths })),
+    [
+      { scope: 'reconfigure', targets: [{ drvPath: DRV, outputs: ['dev', 'out'] }], paths: [] },
+      { scope: 'run', targets: [], paths: [A] },
+    ],
+  );
+  assert.deepEqual(onlyRun, [A]);
 });

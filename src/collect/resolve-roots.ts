@@ -1,17 +1,44 @@
 import { NixferryError } from '../base/errors.ts';
+import type { Target } from '../closure/scopes.ts';
 import type { EvaluatedDerivation, Installable } from '../evaluate/installable.ts';
+import type { RootEvaluationInput, Scope } from '../mirror/roots.ts';
 import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import type { RootRequest } from './root-request.ts';
 
-/** A root as store paths: what `run` carries is their closure. */
+/** A root as what Nix makes of it. */
 export interface ResolvedRoot {
   /** As it was asked for. */
   readonly request: string;
   /** Short, for people: `hello-2.12`, `nixos-26.05`, `web01`. */
   readonly name: string;
+  /** What is carried with all that it refers to; empty where `targets` says what to carry. */
   readonly paths: readonly StorePath[];
   /** The paths are outputs of derivations, which may not be built anywhere yet. */
   readonly fromDerivation: boolean;
+  readonly scope: Scope;
+  /** What Nix is asked to build: the root's derivations, then those of its variants. Empty at `run`, and where there are no derivations. */
+  readonly targets: readonly Target[];
+  readonly evaluationInputs: readonly EvaluationInput[];
+}
+
+/** Something that evaluating a root read besides derivations. */
+export interface EvaluationInput {
+  readonly kind: RootEvaluationInput['kind'];
+  readonly name: string;
+  readonly storePath: StorePath;
+}
+
+/** What the quick evaluation found out. */
+export interface EvaluatedRoot {
+  /** A whole NixOS, of which people will want to change options. */
+  readonly isNixos: boolean;
+  readonly derivations: readonly EvaluatedDerivation[];
+}
+
+/** What evaluating in a store of its own found out. */
+export interface ExploredRoot {
+  readonly targets: readonly Target[];
+  readonly inputs: readonly EvaluationInput[];
 }
 
 /** The collaborators that know where lists come from and how to ask Nix. */
@@ -21,30 +48,80 @@ export interface RootSources {
   list(source: string): AsyncIterable<StorePath>;
   /** The list of store paths of a channel. */
   channel(name: string): AsyncIterable<StorePath>;
-  evaluate(installable: Installable): Promise<readonly EvaluatedDerivation[]>;
+  /** The derivations alone, the quick way. */
+  evaluate(installable: Installable): Promise<EvaluatedRoot>;
+  /** Variants and all that evaluation reads, too. */
+  explore(installable: Installable): Promise<ExploredRoot>;
   outputs(drvPath: string, wanted: 'all' | readonly string[]): Promise<readonly StorePath[]>;
+  outputNames(drvPath: StorePath): Promise<readonly string[]>;
+  /** Called with the request of a root that has no derivations, and is carried at `run` although more was asked for. */
+  onOnlyRun(request: string): void;
 }
 
 /**
- * Resolves requests to store paths, in order.
+ * Resolves requests to what is to be carried, in order.
+ * @param scope undefined for the default: `reconfigure` for a NixOS configuration, `run` for everything else.
  * @throws NixferryError `bad-root` when a root stands for nothing; what the sources throw.
  */
-export async function resolveRoots(requests: readonly RootRequest[], sources: RootSources): Promise<ResolvedRoot[]> {
+export async function resolveRoots(
+  requests: readonly RootRequest[],
+  sources: RootSources,
+  scope?: Scope,
+): Promise<ResolvedRoot[]> {
   const roots: ResolvedRoot[] = [];
   for (const request of requests) {
-    const paths = [...new Set(await pathsOf(request, sources))];
-    if (paths.length === 0) {
+    const resolved = await resolveRequest(request, sources, scope);
+    if (resolved.paths.length === 0 && resolved.targets.length === 0) {
       throw new NixferryError('bad-root', `'${request.request}' names no store path at all`, {
         hint: 'a list of store paths has one path a line',
       });
     }
-    const fromDerivation = request.kind === 'derivation' || request.kind === 'installable';
-    roots.push({ request: request.request, name: rootName(request, paths), paths, fromDerivation });
+    roots.push({ request: request.request, name: rootName(request, resolved.paths), ...resolved });
   }
   return roots;
 }
 
-async function pathsOf(request: RootRequest, sources: RootSources): Promise<readonly StorePath[]> {
+type Resolution = Omit<ResolvedRoot, 'request' | 'name'>;
+
+async function resolveRequest(
+  request: RootRequest,
+  sources: RootSources,
+  scope: Scope | undefined,
+): Promise<Resolution> {
+  if (request.kind === 'installable') return resolveInstallable(request.installable, sources, scope);
+  if (request.kind === 'derivation' && scope !== undefined && scope !== 'run') {
+    const drvPath = readStorePath(request.path, sources.storeDir);
+    const targets = [{ drvPath, outputs: await sources.outputNames(drvPath) }];
+    return { paths: [], fromDerivation: true, scope, targets, evaluationInputs: [] };
+  }
+  if (request.kind !== 'derivation' && scope !== undefined && scope !== 'run') sources.onOnlyRun(request.request);
+  return runOnly(await pathsOf(request, sources), request.kind === 'derivation');
+}
+
+async function resolveInstallable(
+  installable: Installable,
+  sources: RootSources,
+  scope: Scope | undefined,
+): Promise<Resolution> {
+  if (scope === undefined || scope === 'run') {
+    const { isNixos, derivations } = await sources.evaluate(installable);
+    if (scope === 'run' || !isNixos) {
+      const outputs = derivations.map(({ drvPath, outputs: wanted }) => sources.outputs(drvPath, wanted));
+      return runOnly((await Promise.all(outputs)).flat(), true);
+    }
+  }
+  const { targets, inputs } = await sources.explore(installable);
+  return { paths: [], fromDerivation: true, scope: scope ?? 'reconfigure', targets, evaluationInputs: inputs };
+}
+
+function runOnly(paths: readonly StorePath[], fromDerivation: boolean): Resolution {
+  return { paths: [...new Set(paths)], fromDerivation, scope: 'run', targets: [], evaluationInputs: [] };
+}
+
+async function pathsOf(
+  request: Exclude<RootRequest, { kind: 'installable' }>,
+  sources: RootSources,
+): Promise<readonly StorePath[]> {
   switch (request.kind) {
     case 'store-path':
       return [readStorePath(request.path, sources.storeDir)];
@@ -54,13 +131,6 @@ async function pathsOf(request: RootRequest, sources: RootSources): Promise<read
       return Array.fromAsync(sources.list(request.source));
     case 'channel':
       return Array.fromAsync(sources.channel(request.channel));
-    case 'installable': {
-      const derivations = await sources.evaluate(request.installable);
-      const outputs = await Promise.all(
-        derivations.map(({ drvPath, outputs: wanted }) => sources.outputs(drvPath, wanted)),
-      );
-      return outputs.flat();
-    }
   }
 }
 

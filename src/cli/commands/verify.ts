@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { EXIT } from '../../base/errors.ts';
+import { ERROR_TABLE, type ErrorCode, EXIT } from '../../base/errors.ts';
 import { createHttpClient } from '../../base/http-client.ts';
 import { refetchFrom } from '../../collect/refetch.ts';
 import type { Config } from '../../config/config.ts';
@@ -31,11 +31,12 @@ async function verify(options: VerifyOptions, run: CommandRun): Promise<void> {
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry verify' });
   const result = await verifyAndRepair(mirror, options, config, run);
   run.output.onProgress({ type: 'phase', phase: '' });
-  const exitCode = exitCodeOf(result);
-  if (exitCode === EXIT.complete) run.output.say(describe(result));
+  const code = codeOf(result);
+  if (code === undefined) run.output.say(describe(result));
   else run.output.warn(describe(result));
+  const exitCode = code === undefined ? EXIT.complete : ERROR_TABLE[code].exitCode;
   run.finish(exitCode);
-  run.output.verdict(exitCode, { ...result });
+  run.output.verdict(exitCode, { ...(code === undefined ? {} : { code }), ...result });
 }
 
 async function verifyAndRepair(
@@ -58,13 +59,14 @@ async function verifyAndRepair(
   const trustedKeys = [...(await readTrustedPublicKeys(options, config, mirror)), mirror.publicKey];
   return verifyMirror({
     ...common,
-    refetch: refetchFrom({ mirror, upstreams, http, localStore: undefined, trustedKeys }),
+    refetch: refetchFrom({ mirror, upstreams, http, trustedKeys }),
   });
 }
 
-function exitCodeOf(result: VerifyResult): number {
-  if (result.damaged.length > 0 || result.hidden.length > 0) return EXIT.damage;
-  return result.repaired.length > 0 ? EXIT.damageRepaired : EXIT.complete;
+/** What it comes to, as an error's code; undefined when nothing was wrong. */
+function codeOf(result: VerifyResult): ErrorCode | undefined {
+  if (result.damaged.length > 0 || result.hidden.length > 0) return 'damage';
+  return result.repaired.length > 0 ? 'damage-repaired' : undefined;
 }
 
 function describe(result: VerifyResult): string {
