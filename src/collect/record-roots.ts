@@ -1,5 +1,6 @@
+import type { Target } from '../closure/scopes.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { makeRootId, type RootRecord, writeRoot } from '../mirror/roots.ts';
+import { makeRootId, type RootRecord, type RootTarget, writeRoot } from '../mirror/roots.ts';
 import { baseNameOf, hashPartOf } from '../nix/index.ts';
 import type { PlannedRoot } from './plan-root.ts';
 
@@ -30,11 +31,7 @@ async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise
     ...(targets.length === 0
       ? {}
       : {
-          targets: targets.map(({ drvPath, outputs, variant }) => ({
-            derivation: baseNameOf(drvPath),
-            outputs,
-            ...(variant === undefined ? {} : { variant }),
-          })),
+          targets: targets.map(recordedTarget),
           evaluationInputs: evaluationInputs.map(({ kind, name: inputName, storePath }) => ({
             kind,
             name: inputName,
@@ -42,4 +39,9 @@ async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise
           })),
         }),
   };
+}
+
+function recordedTarget({ drvPath, outputs, variant }: Target): RootTarget {
+  const target = { derivation: baseNameOf(drvPath), outputs };
+  return variant === undefined ? target : { ...target, variant };
 }
