@@ -15,8 +15,8 @@
 //   ripgrep gum             a vendor folder as fixed output (cargoDeps, goModules)
 //   fromTable               import from derivation (generatedExpression); no public cache has either
 //   jobs                    name → derivation: what the public cache was made from
-//   nixos { modules… }      → .config .options .system (toplevel) .extendModules
-// Every package has `.src`, a fixed output.
+//   nixos { modules… }      → .config .options .system (toplevel) .extendModules; also `nixos { imports = [ … ]; }`
+// Every package has `.src`, a fixed output. public-cache.ts makes the cache: `publicCache({ set, nix })`.
 
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -79,7 +79,11 @@ export async function makePackageSet(options: PackageSetOptions): Promise<Packag
     sources,
     internet: { url, directory: internetDirectory, server },
     nix,
-    instantiate: (attributes, where) => nix('nix-instantiate', ['--quiet', ...expressions(attributes)], where),
+    instantiate: async (attributes, where) => {
+      const lines = await nix('nix-instantiate', ['--quiet', ...expressions(attributes)], where);
+      // Nix adds the output (`!bin`) where it is not `out`.
+      return lines.map((line) => line.replace(/!.*$/, ''));
+    },
     build: (attributes, where) => nix('nix-build', ['--no-out-link', '--quiet', ...expressions(attributes)], where),
     [Symbol.asyncDispose]: async () => {
       await server?.[Symbol.asyncDispose]();
