@@ -29,6 +29,8 @@ const ALWAYS: Readonly<Record<string, string>> = {
   genisoimage: 'genisoimage',
   faketime: 'faketime',
   ps: 'procps',
+  patchelf: 'patchelf',
+  setpriv: 'util-linux',
   '/etc/ssl/certs/ca-certificates.crt': 'ca-certificates',
 };
 
