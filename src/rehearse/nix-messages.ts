@@ -8,18 +8,21 @@ export interface NixStory {
   readonly built: readonly string[];
   /** Paths that it fetched; full paths, each once. */
   readonly fetched: readonly string[];
-  /** What it said to people, a message an entry, without colours: warnings, errors, what it is about to do. */
-  readonly said: readonly string[];
-  /** Of these, the errors. */
-  readonly errors: readonly string[];
+  /** What it said to people, without colours. */
+  readonly said: readonly Saying[];
   /** The end of what each builder printed, by its derivation. */
   readonly buildLogs: ReadonlyMap<string, readonly string[]>;
 }
 
+export interface Saying {
+  /** `info` is what it is about to do, and the like. */
+  readonly kind: 'error' | 'warning' | 'info';
+  readonly text: string;
+}
+
 /** Reads what Nix prints with `--log-format internal-json`, a line at a time. That format is the same from Nix 2.4 on. */
 export class NixMessages implements NixStory {
-  readonly said: string[] = [];
-  readonly errors: string[] = [];
+  readonly said: Saying[] = [];
   readonly buildLogs = new Map<string, string[]>();
   readonly #built = new Set<string>();
   readonly #fetched = new Set<string>();
@@ -38,7 +41,7 @@ export class NixMessages implements NixStory {
   line(text: string): { readonly began: string } | undefined {
     const message = parseMessage(text);
     if (message === undefined) {
-      if (text.trim() !== '') this.#say(plain(text), false);
+      if (text.trim() !== '') this.#say(plain(text), LEVEL_ERROR);
       return undefined;
     }
     switch (message.action) {
@@ -48,7 +51,7 @@ export class NixMessages implements NixStory {
         if (message.type === RESULT_BUILD_LOG_LINE) this.#buildLog(message);
         return undefined;
       case 'msg':
-        if ((message.level ?? 0) <= LEVEL_INFO) this.#say(plain(message.msg ?? ''), message.level === LEVEL_ERROR);
+        this.#say(plain(message.msg ?? ''), message.level ?? LEVEL_ERROR);
         return undefined;
       default:
         return undefined;
@@ -80,17 +83,21 @@ export class NixMessages implements NixStory {
     this.buildLogs.set(derivation, lines);
   }
 
-  #say(text: string, isError: boolean): void {
+  #say(text: string, level: number): void {
+    if (level > LEVEL_INFO || IN_EVERY_ROOM.test(text)) return;
+    const kind = level === LEVEL_ERROR ? 'error' : level <= LEVEL_NOTICE ? 'warning' : 'info';
     this.#saidCharacters += text.length;
-    if (isError) this.errors.push(text);
     // A warning for each of thousands of builds tells no more than the first hundreds do.
-    if (isError || this.#saidCharacters <= LIMITS.rehearsalSaidCharacters) this.said.push(text);
+    if (kind === 'error' || this.#saidCharacters <= LIMITS.rehearsalSaidCharacters) this.said.push({ kind, text });
   }
 }
 
+// Said because there is no network, which is the point.
+const IN_EVERY_ROOM = /^warning: (you don't have Internet access|you did not specify '--add-root')/;
 const PREFIX = '@nix ';
 // The numbers of logging.hh in Nix's sources.
 const LEVEL_ERROR = 0;
+const LEVEL_NOTICE = 2;
 const LEVEL_INFO = 3;
 const ACTIVITY_COPY_PATH = 100;
 const ACTIVITY_BUILD = 105;

@@ -15,7 +15,8 @@ export interface RoomPlan {
 }
 
 export interface RoomBind {
-  readonly from: string;
+  /** Undefined: an empty folder hides what is there. */
+  readonly from: string | undefined;
   /** Below the room's `/`. */
   readonly at: string;
   readonly isFolder: boolean;
@@ -67,6 +68,8 @@ export function quote(text: string): string {
 
 function bindLines({ from, at, isFolder }: RoomBind): string[] {
   const target = quote(inside(at));
+  // Where nothing is to be hidden, there is nothing to do, and on what is read-only nothing can be made.
+  if (from === undefined) return [`if [ -d ${target} ]; then mount -t tmpfs -o ro tmpfs ${target}; fi`];
   const make = isFolder ? `mkdir -p ${target}` : `[ -e ${target} ] || : > ${target}`;
   return [makeParent(at), make, `mount --rbind ${quote(from)} ${target}`, `mount -o remount,bind,ro ${target}`];
 }

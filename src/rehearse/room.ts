@@ -185,7 +185,7 @@ async function runInside(
   });
   const lines = createInterface({ input: child.stderr }).on('line', onLine);
   try {
-    const [code] = await Promise.all([closed(child), once(lines, 'close')]);
+    const [code] = await Promise.all([untilClosed(child), once(lines, 'close')]);
     signal.throwIfAborted();
     if (outputBytes > LIMITS.nixOutputBytes) throw new NixferryError('nix-failed', 'Nix printed too much');
     return { exitCode: code, stdout: Buffer.concat(output).toString('utf8') };
@@ -194,7 +194,7 @@ async function runInside(
   }
 }
 
-function closed(child: ChildProcess): Promise<number> {
+function untilClosed(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => resolve(code ?? 1));

@@ -1,0 +1,199 @@
+import { NixferryError } from '../base/errors.ts';
+import { parseDescription, type ValueDescription } from '../evaluate/nix-value.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import { parseStorePath, type StorePath } from '../nix/index.ts';
+import { type Forecast, forecast } from './forecast.ts';
+import { findFailures, type MissingThing } from './missing.ts';
+import type { NixStory, Saying } from './nix-messages.ts';
+import type { Missing, TargetOutcome } from './outcome.ts';
+import type { NixRun, RoomNix } from './room-nix.ts';
+
+/** A derivation and which of its outputs are wanted. */
+export interface BuildOrder {
+  readonly drvPath: StorePath;
+  readonly outputs: readonly string[];
+}
+
+/** What is to be tried. */
+export interface TargetOrder {
+  /** Undefined for the root itself. */
+  readonly variant: string | undefined;
+  /** What was collected for it; none for a variant that was not. */
+  readonly recorded: readonly BuildOrder[];
+  /** How Nix is asked anew what it is; undefined where only the derivation that was collected can be built. */
+  readonly question: Question | undefined;
+}
+
+/** How `nix` is called to print what `describeFunction` describes. */
+export interface Question {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Of the derivations that a description names, those that are wanted; throws NixferryError when there are none. */
+  select(description: ValueDescription): readonly { drvPath: string; outputs: readonly string[] }[];
+}
+
+export interface TargetInputs {
+  readonly nix: RoomNix;
+  readonly mirror: Mirror;
+  /** Hash parts of the paths that the room's cache has. */
+  readonly offered: ReadonlySet<string>;
+  readonly signal: AbortSignal;
+}
+
+/** Evaluates a target in the room, foretells what building it takes, and builds it. */
+export async function rehearseTarget(order: TargetOrder, inputs: TargetInputs): Promise<TargetOutcome> {
+  const { variant, question, recorded } = order;
+  const { nix, mirror } = inputs;
+  if (question === undefined) {
+    // The files come out of the mirror, and with them those that they refer to.
+    const fetch = await nix.run('nix-store', ['--realise', ...recorded.map(({ drvPath }) => drvPath)]);
+    if (fetch.exitCode === 0) return build(order, recorded, 'recorded', [fetch], inputs);
+    return conclude({ variant, wanted: recorded, evaluation: 'recorded', runs: [fetch], foretold: [], inputs });
+  }
+  const asked = await nix.run('nix', question.args, question.env);
+  const answer = readAnswer(asked, question, mirror.storeDir);
+  if ('refused' in answer) {
+    const run = { ...asked, exitCode: asked.exitCode === 0 ? 1 : asked.exitCode };
+    return conclude({
+      variant,
+      wanted: [],
+      evaluation: 'refused',
+      runs: [run],
+      foretold: [],
+      inputs,
+      note: answer.refused,
+    });
+  }
+  const isSame = sameDerivations(answer.orders, recorded);
+  const evaluation = recorded.length === 0 ? 'not-collected' : isSame ? 'same' : 'other';
+  return build(order, answer.orders, evaluation, [asked], inputs);
+}
+
+/** Fetches paths into the room: evaluation inputs, and roots that have no derivations. */
+export async function rehearsePaths(
+  paths: readonly StorePath[],
+  variant: string | undefined,
+  inputs: TargetInputs,
+): Promise<TargetOutcome> {
+  const runs: NixRun[] = [];
+  for (let start = 0; start < paths.length; start += PATHS_PER_RUN) {
+    const batch = paths.slice(start, start + PATHS_PER_RUN);
+    runs.push(await inputs.nix.run('nix-store', ['--realise', '--keep-going', ...batch]));
+  }
+  const wanted = paths.map((path) => ({ drvPath: path, outputs: [] }));
+  return conclude({ variant, wanted, evaluation: 'none', runs, foretold: [], inputs });
+}
+
+const PATHS_PER_RUN = 500;
+
+async function build(
+  { variant }: TargetOrder,
+  wanted: readonly BuildOrder[],
+  evaluation: TargetOutcome['evaluation'],
+  before: readonly NixRun[],
+  inputs: TargetInputs,
+): Promise<TargetOutcome> {
+  const { nix, mirror, offered, signal } = inputs;
+  const foretold: Forecast[] = [];
+  for (const order of wanted)
+    foretold.push(await forecast({ ...order, mirror, offered, outside: nix.outside, signal }));
+  const args = wanted.map(({ drvPath, outputs }) => `${drvPath}!${outputs.join(',')}`);
+  const run = await nix.run('nix-store', ['--realise', '--keep-going', ...args]);
+  return conclude({ variant, wanted, evaluation, runs: [...before, run], foretold, inputs });
+}
+
+interface Conclusion {
+  readonly variant: string | undefined;
+  readonly wanted: readonly BuildOrder[];
+  readonly evaluation: TargetOutcome['evaluation'];
+  readonly runs: readonly NixRun[];
+  readonly foretold: readonly Forecast[];
+  readonly inputs: TargetInputs;
+  /** What is wrong although Nix did not complain. */
+  readonly note?: string | undefined;
+}
+
+async function conclude(parts: Conclusion): Promise<TargetOutcome> {
+  const { variant, wanted, evaluation, runs, foretold, inputs, note } = parts;
+  const { nix, mirror } = inputs;
+  const stories = runs.map(({ story }) => story);
+  const built = sortedUnique(stories.flatMap((story) => story.built));
+  const said: Saying[] = stories.flatMap((story) => story.said);
+  if (note !== undefined) said.push({ kind: 'error', text: note });
+  const common = {
+    variant,
+    wanted: wanted.map(({ drvPath }) => drvPath),
+    evaluation,
+    commands: runs.map(({ command }) => command),
+    built,
+    fetched: sortedUnique(stories.flatMap((story) => story.fetched)),
+    unforeseen:
+      foretold.length === 0
+        ? []
+        : built.filter((path) => !foretold.some(({ builds }) => builds.has(path as StorePath))),
+    said: distinct(said),
+  };
+  if (runs.every(({ exitCode }) => exitCode === 0)) return { ...common, verdict: 'complete', missing: [], failed: [] };
+  const failures = await Promise.all(stories.map((story) => findFailures(story, mirror.storeDir, nix.outside)));
+  const missing = explained(
+    failures.flatMap((each) => each.missing),
+    foretold,
+  );
+  const failed = failures.flatMap((each) => each.failed);
+  return {
+    ...common,
+    verdict: missing.length > 0 ? 'missing' : 'failed',
+    missing,
+    failed: failed.map((derivation) => ({ derivation, log: logOf(derivation, stories) })),
+  };
+}
+
+/**
+ * What is missing, the causes first: where an output is missing, Nix tries to build it, and what it then complains of is a source far below. The
+ * forecast knows the output.
+ */
+function explained(named: readonly MissingThing[], foretold: readonly Forecast[]): Missing[] {
+  const missing = new Map<string, Missing>();
+  for (const { path, chain } of foretold.flatMap((each) => each.missing)) {
+    missing.set(path, { what: path, derivation: undefined, chain });
+  }
+  for (const thing of named) {
+    const known = missing.get(thing.what);
+    missing.set(thing.what, { ...thing, chain: known?.chain ?? [] });
+  }
+  return [...missing.values()];
+}
+
+function readAnswer(
+  { exitCode, stdout }: NixRun,
+  question: Question,
+  storeDir: string,
+): { readonly orders: readonly BuildOrder[] } | { readonly refused: string | undefined } {
+  if (exitCode !== 0) return { refused: undefined };
+  try {
+    const selected = question.select(parseDescription(Buffer.from(stdout)));
+    return {
+      orders: selected.map(({ drvPath, outputs }) => ({ drvPath: parseStorePath(drvPath, storeDir), outputs })),
+    };
+  } catch (error) {
+    if (error instanceof NixferryError) return { refused: error.message };
+    throw error;
+  }
+}
+
+function logOf(derivation: string, stories: readonly NixStory[]): readonly string[] {
+  return stories.map(({ buildLogs }) => buildLogs.get(derivation)).find((log) => log !== undefined) ?? [];
+}
+
+function sameDerivations(one: readonly BuildOrder[], other: readonly BuildOrder[]): boolean {
+  const text = (orders: readonly BuildOrder[]) => sortedUnique(orders.map(({ drvPath }) => drvPath)).join();
+  return text(one) === text(other);
+}
+
+function sortedUnique(texts: Iterable<string>): string[] {
+  return [...new Set(texts)].toSorted();
+}
+
+function distinct(said: readonly Saying[]): Saying[] {
+  return [...new Map(said.map((saying) => [saying.text, saying])).values()];
+}
