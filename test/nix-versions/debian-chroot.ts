@@ -8,14 +8,16 @@ import path from 'node:path';
 import { run, toolEnvironment } from '../support/run.ts';
 
 /** debootstrap resolves no virtual packages, and Nix needs one that libdbi-perl provides. */
-const PACKAGES = ['libdbi-perl', 'nix-bin', 'ca-certificates'];
+const PACKAGES = ['libdbi-perl', 'nix-bin', 'ca-certificates', 'curl', 'git'];
+/** What is made anew when it lacks one of these was made before they were wanted. */
+const PROGRAMS = ['usr/bin/nix', 'usr/bin/curl', 'usr/bin/git'];
 const MAKING_TIMEOUT_MS = 15 * 60_000;
 
 /** The root folder of a Debian `suite` with Nix in it. Rejects with what debootstrap said when it cannot be made. */
 export async function debianChroot(suite: string): Promise<string> {
   const cache = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
   const folder = path.join(cache, 'nixferry/chroots', suite);
-  if (!existsSync(folder)) await makeChroot(suite, folder);
+  if (!PROGRAMS.every((program) => existsSync(path.join(folder, program)))) await makeChroot(suite, folder);
   return folder;
 }
 
@@ -47,6 +49,7 @@ async function makeChroot(suite: string, folder: string): Promise<void> {
     throw new Error(`cannot make a Debian system with Nix in ${partial}: ${why}`, { cause });
   });
   await rm(path.join(partial, 'var/cache/apt/archives'), { recursive: true, force: true });
+  await rm(folder, { recursive: true, force: true });
   await rename(partial, folder);
 }
 
