@@ -101,6 +101,16 @@ suite('Nixferry from the medium, where nothing is installed', () => {
     assert.deepEqual(await readdir(path.join(root.directory, 'tmp')), []);
   });
 
+  test('it says what to type next as it was started itself, and by its name alone when that is on the PATH', async () => {
+    const root = await makeRoot.debian('root-typed');
+    const hint = async (env: Record<string, string>): Promise<string> => {
+      const { stderr } = await root.run([PROGRAM, 'status', '--mirror', '/srv/none'], { env, exitCode: 2 });
+      return stderr.split('\n').find((line) => line.startsWith('next:')) ?? '';
+    };
+    assert.match(await hint(DEBIAN_ENVIRONMENT), new RegExp(`type: sh ${PROGRAM} init --mirror /srv/none\\)`));
+    assert.match(await hint({ PATH: `/usr/bin:${path.dirname(PROGRAM)}` }), /type: nixferry init --mirror /);
+  });
+
   test('it makes a copy for one run, and removes it, when the medium may not start programs', async () => {
     const root = (await makeRoot.debian('root-noexec')).withMedium(mount({ options: 'ro,noexec' }));
     for (const env of [DEBIAN_ENVIRONMENT, {}]) {

@@ -86,6 +86,12 @@ if ! can_start "$folder"; then
   folder=$copy
 fi
 
+# So that it can say what to type next; whoever found it on the PATH types its name alone.
+case ":${PATH:-}:" in
+  *":${0%/*}:"*) unset NIXFERRY_STARTED_AS ;;
+  *) NIXFERRY_STARTED_AS=$0 && export NIXFERRY_STARTED_AS ;;
+esac
+
 # Meant for the system's own libraries.
 unset LD_PRELOAD LD_AUDIT
 exec "$folder/ld.so" --inhibit-cache --library-path "$folder" "$folder/nixferry" "$@"

@@ -22,7 +22,8 @@ async function start(): Promise<void> {
   }
   removeCopyAtExit(folder);
   const { runProgram } = await import('./run-program.ts');
-  process.exitCode = await runProgram(process.argv.slice(2));
+  const { takeProgramName } = await import('./typed-commands.ts');
+  process.exitCode = await runProgram(process.argv.slice(2), takeProgramName(process.env));
 }
 
 function removeCopyAtExit(folder: string): void {

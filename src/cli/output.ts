@@ -28,11 +28,13 @@ export interface OutputOptions {
   readonly quiet: boolean;
   readonly stdout: NodeJS.WritableStream;
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+  /** Turns the commands in a text for a person into what he has to type. */
+  readonly typed: (text: string) => string;
 }
 
 /** Wires the streams of a process to an Output. */
 export function createOutput(options: OutputOptions): Output {
-  const { json, quiet, stdout, stderr } = options;
+  const { json, quiet, stdout, stderr, typed } = options;
   const writeEvent = (type: string, fields: Record<string, unknown>) => {
     if (json) stdout.write(`${JSON.stringify({ type, ...fields })}\n`);
   };
@@ -51,7 +53,7 @@ export function createOutput(options: OutputOptions): Output {
     say(text) {
       if (json || quiet) return;
       progress.clear();
-      stdout.write(`${printableLines(text)}\n`);
+      stdout.write(`${printableLines(typed(text))}\n`);
     },
     result(text, fields) {
       progress.clear();
@@ -61,14 +63,15 @@ export function createOutput(options: OutputOptions): Output {
     event: writeEvent,
     warn(message) {
       progress.clear();
-      if (json) writeEvent('warning', { message });
-      else stderr.write(`${printableLines(message)}\n`);
+      if (json) writeEvent('warning', { message: typed(message) });
+      else stderr.write(`${printableLines(typed(message))}\n`);
     },
     error(error) {
       progress.clear();
-      if (json) writeEvent('error', { code: error.code, message: error.message, hint: error.hint });
+      const hint = error.hint === undefined ? undefined : typed(error.hint);
+      if (json) writeEvent('error', { code: error.code, message: error.message, hint });
       stderr.write(`error: ${printableLines(error.message)}\n`);
-      if (error.hint !== undefined) stderr.write(`next:  ${printableLines(error.hint)}\n`);
+      if (hint !== undefined) stderr.write(`next:  ${printableLines(hint)}\n`);
     },
     verdict(exitCode, fields) {
       writeEvent('verdict', { exitCode, ...fields });

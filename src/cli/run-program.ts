@@ -1,10 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import { EXIT, NixferryError, systemErrorCode } from '../base/errors.ts';
+import { quoteForShell } from '../base/shell-word.ts';
 import { COMMANDS, type CommandName, isCommandName } from './commands.ts';
 import { createOutput, type Output } from './output.ts';
 import { toNixferryError } from './report-error.ts';
 import type { CommandRun } from './run.ts';
 import { handleSignals } from './signals.ts';
+import { withTypedCommands } from './typed-commands.ts';
 import { readVersion } from './version.ts';
 
 // Whoever reads our output may stop reading (`nixferry status | head`); the work goes on to its end all the same.
@@ -14,13 +16,18 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-/** Runs the command that the arguments name, and gives the exit code. Prints, and turns errors into words; throws nothing. */
-export async function runProgram(args: readonly string[]): Promise<number> {
+/**
+ * Runs the command that the arguments name, and gives the exit code. Prints, and turns errors into words; throws nothing. `name` is what the user types to
+ * start Nixferry.
+ */
+export async function runProgram(args: readonly string[], name = 'nixferry'): Promise<number> {
+  const asked = askedCommand(args);
   const output = createOutput({
     json: args.includes('--json'),
     quiet: args.includes('--quiet') || args.includes('-q'),
     stdout: process.stdout,
     stderr: process.stderr,
+    typed: (text) => withTypedCommands(text, name, asked),
   });
   const signals = handleSignals(process, output);
   try {
@@ -52,15 +59,20 @@ async function createProgram(args: readonly string[], run: CommandRun): Promise<
     .configureHelp({ sortSubcommands: false })
     .showHelpAfterError('(nixferry --help lists the commands, nixferry COMMAND --help what one of them takes)');
   program.configureOutput({ outputError: (text, write) => write(text) });
-  const [first, second] = args.filter((argument) => !argument.startsWith('-'));
-  const asked = first === 'help' ? second : first;
+  const asked = askedCommand(args);
   for (const [name, entry] of Object.entries(COMMANDS)) {
     const command = program.command(name).description(entry.summary).exitOverride();
     command.helpGroup(entry.side);
-    if (name === asked && isCommandName(name)) await defineCommand(command, name, run);
+    if (name === asked) await defineCommand(command, asked, run);
   }
   if (args.length === 0) program.help({ error: true });
   return program;
+}
+
+function askedCommand(args: readonly string[]): CommandName | undefined {
+  const [first, second] = args.filter((argument) => !argument.startsWith('-'));
+  const asked = first === 'help' ? second : first;
+  return asked !== undefined && isCommandName(asked) ? asked : undefined;
 }
 
 async function defineCommand(command: Command, name: CommandName, run: CommandRun): Promise<void> {
@@ -89,10 +101,6 @@ function endWithError(error: unknown, output: Output, signal: AbortSignal, args:
 
 function interrupted(args: readonly string[]): NixferryError {
   return new NixferryError('interrupted', 'interrupted; nothing is lost', {
-    hint: `to go on where this stopped, type the same command again: nixferry ${args.map(quote).join(' ')}`,
+    hint: `to go on where this stopped, type the same command again: nixferry ${args.map(quoteForShell).join(' ')}`,
   });
-}
-
-function quote(argument: string): string {
-  return /^[\w@%+=:,./#^-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,4 +1,5 @@
 import { printable, printableUpTo } from '../../base/printable.ts';
+import { isPlainWord, quoteForShell } from '../../base/shell-word.ts';
 import { formatPublicKey } from '../../nix/index.ts';
 import { formatSize } from '../format-size.ts';
 import type { Manifest } from '../manifest.ts';
@@ -49,7 +50,7 @@ export function signatureWords(signature: SignatureState, folder: string): Signa
         facts,
         advice: {
           text: 'Compare the words with the sender by telephone or on paper. If they agree, give the key with --trust.',
-          ...(isPlainWord(key) ? { command: `nixferry show ${quoteForShell(folder)} --trust ${key}` } : {}),
+          ...(isPlainWord(key) ? { command: `nixferry show ${quoteForShell(printable(folder))} --trust ${key}` } : {}),
         },
       };
     case 'other-key':
@@ -124,15 +125,6 @@ export function countWords(count: number, noun: string): string {
 /** What reading of a shipment has not looked at, so that nobody takes this list for more than it is. */
 export const NOT_LOOKED_AT =
   'This is what the sender has signed. The contents of the volumes were not read: nixferry import compares every byte with it.';
-
-/** Whether a shell takes it as it is: what a stranger wrote is pasted into a shell as nothing but a word. */
-function isPlainWord(text: string): boolean {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text);
-}
-
-function quoteForShell(text: string): string {
-  return isPlainWord(text) ? text : `'${printable(text).replaceAll("'", `'\\''`)}'`;
-}
 
 /** `2026-01-02 03:04 UTC`, from an ISO time. */
 export function timeWords(isoTime: string): string {
