@@ -66,6 +66,13 @@ test('checkKeyName takes names that fit a line and a file name', () => {
   }
 });
 
+test('defaultKeyName gives every mirror of a machine another name', () => {
+  const names = Array.from({ length: 20 }, defaultKeyName);
+  assert.equal(new Set(names).size, names.length);
+  assert.equal(new Set(names.map((name) => name.slice(0, -'-012345'.length))).size, 1);
+  for (const name of names) assert.match(name, /-[0-9a-f]{6}$/);
+});
+
 test('trustKey trusts for one purpose only', () =>
   withPlace(async (place) => {
     const key = publicKeyOf(generateSecretKey('upstream-1'));

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
@@ -44,13 +45,13 @@ export function checkKeyName(name: string): string {
   });
 }
 
-/** A name for this machine's first key. */
+/** A name for a new key of this machine: that of the host, and six digits, for it may have several mirrors and Nix knows keys by their names. */
 export function defaultKeyName(): string {
   const host = hostname()
     .replaceAll(/[^A-Za-z0-9.-]/g, '-')
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(0, 100);
-  return `${host === '' ? 'nixferry' : host}-1`;
+  return `${host === '' ? 'nixferry' : host}-${randomBytes(3).toString('hex')}`;
 }
 
 /** The mirror's secret key, or undefined when it has none. Throws `bad-key` when the file holds none. */

@@ -13,7 +13,7 @@ interface InitOptions extends CommonOptions {
 
 export function define(command: Command, run: CommandRun): void {
   command
-    .option('--key-name <name>', 'name of the key (default: made from the name of the host)')
+    .option('--key-name <name>', 'name of the key (default: the name of the host and six digits)')
     .option('--adopt', 'make a mirror of a plain binary cache that is there already')
     .option('--store-dir <dir>', 'the store folder that its paths have (default: /nix/store)');
   addCommonOptions(command, ['nixferry init --mirror /srv/nixferry --key-name ship-1']).action((options: InitOptions) =>

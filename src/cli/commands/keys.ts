@@ -37,7 +37,7 @@ export function define(command: Command, run: CommandRun): void {
   const generate = command
     .command('generate')
     .description('make a new secret key for the mirror')
-    .option('--name <name>', 'its name (default: made from the name of the host)')
+    .option('--name <name>', 'its name (default: the name of the host and six digits)')
     .option('--replace', 'put it in the place of the present one, which is lost');
   addCommonOptions(generate, ['nixferry keys generate --name ship-2 --replace']).action((options: GenerateOptions) =>
     changeKey(options, run, (mirror) =>
