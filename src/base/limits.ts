@@ -17,6 +17,12 @@ export const LIMITS = {
   nixOutputBytes: 256 * 1024 * 1024,
   nixComplaintCharacters: 4000,
   nixPathsPerQuery: 500,
+  nixLogLineCharacters: 16 * 1024 * 1024,
+  localFilesAtOnce: 32,
+  nixStatisticsBytes: 1024 * 1024,
+  variantBytes: 64 * 1024,
+  /** What `builtins.fetchurl` brings. */
+  fetchedFileBytes: 512 * 1024 * 1024,
   minverBytes: 64 * 1024,
   // Taking a Nix along
   nixPathsFileBytes: 64 * 1024,
@@ -125,6 +131,11 @@ export const LIMITS = {
   servedListingCacheBytes: 16 * 1024 * 1024,
   servedFolderCheckMs: 250,
   servedFolderSettleMs: 3000,
+  servedFoldersKnown: 1024,
+  /** Read and written at once of a NAR, as long as all transfers of a process together stay below the second number; then the third. */
+  transferBufferBytes: 512 * 1024,
+  transferBuffersBytes: 64 * 1024 * 1024,
+  transferBufferLeastBytes: 64 * 1024,
   listingNarBytes: 512 * 1024 * 1024,
   listingsAtOnce: 2,
   listingsWaiting: 64,

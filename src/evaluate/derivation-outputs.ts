@@ -33,6 +33,15 @@ export async function readDerivationOutputs(
   });
 }
 
+/**
+ * The names of a derivation's outputs.
+ * @throws NixferryError `bad-root` when its file is missing or no derivation.
+ */
+export async function readDerivationOutputNames(drvPath: string, storeDir: string): Promise<string[]> {
+  const { outputs } = await readDerivation(drvPath, storeDir);
+  return [...outputs.keys()];
+}
+
 async function readDerivation(drvPath: string, storeDir: string): Promise<Derivation> {
   const bytes = await readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes);
   if (bytes === undefined) {

@@ -1,7 +1,8 @@
-import { isAbsolute, resolve } from 'node:path';
-import { z } from 'zod';
 import { NixferryError } from '../base/errors.ts';
-import { runNix } from './nix-command.ts';
+import { locateConfiguration } from './configuration-target.ts';
+import { evaluateValue } from './evaluate-value.ts';
+import { installableArguments, type NixSettings, PLAIN_SETTINGS } from './evaluation-request.ts';
+import { describeFunction, parseDescription, type ValueDescription } from './nix-value.ts';
 
 /** What Nix is to evaluate: a flake output (`nixpkgs#hello^dev`), or an attribute of a file (`-f FILE -A ATTR`). */
 export type Installable =
@@ -14,7 +15,7 @@ export type OutputSelection = 'default' | 'all' | readonly string[];
 /** One derivation that a root stands for, instantiated into the local store. */
 export interface EvaluatedDerivation {
   readonly drvPath: string;
-  readonly outputs: 'all' | readonly string[];
+  readonly outputs: readonly string[];
 }
 
 /** Splits the `^out,dev` of Nix's installables off; `^*` wants every output. */
@@ -32,28 +33,60 @@ export function parseOutputSelection(text: string): { readonly rest: string; rea
   return { rest: text.slice(0, caret), outputs };
 }
 
+/** What the quick evaluation found out. */
+export interface EvaluatedRoot {
+  /** A whole NixOS, of which people will want to change options. */
+  readonly isNixos: boolean;
+  readonly derivations: readonly EvaluatedDerivation[];
+}
+
 /**
  * Evaluates an installable with the installed Nix, which writes the `.drv` files to the local store. A NixOS
- * configuration stands for its `system.build.toplevel`; a list or set of derivations for each of them.
+ * configuration stands for its `system.build.toplevel`; a list or set of derivations for each of them. `evaluateRoot` finds out more.
  * @throws NixferryError `nix-not-found`, `nix-failed`; `bad-root` when it is nothing that can be built.
  */
 export async function evaluateInstallable(
   installable: Installable,
-  options: { readonly workingDirectory: string; readonly signal?: AbortSignal | undefined },
-): Promise<EvaluatedDerivation[]> {
+  options: {
+    readonly workingDirectory: string;
+    readonly settings?: NixSettings;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<EvaluatedRoot> {
+  const { workingDirectory, settings = PLAIN_SETTINGS, signal } = options;
   const shown = describeInstallable(installable);
-  const target = installable.kind === 'flake' ? [installable.reference] : fileArguments(installable, options);
-  const features = ['--extra-experimental-features', 'nix-command flakes'];
-  const args = [...features, 'eval', '--json', ...target, '--apply', DESCRIBE];
-  const printed = await runNix('nix', args, {
-    purpose: `evaluating ${shown}`,
-    workingDirectory: options.workingDirectory,
-    signal: options.signal,
-  });
-  const derivations = descriptionSchema.parse(JSON.parse(printed.toString('utf8')));
+  const call = { workingDirectory, signal, purpose: `evaluating ${shown}` };
+  const target = await locateConfiguration(installable, settings, call);
+  const systems = settings.systems.length === 0 ? [undefined] : settings.systems;
+  const found: EvaluatedDerivation[] = [];
+  let isNixos = false;
+  for (const system of systems) {
+    const what = installableArguments(target.installable, settings, workingDirectory, system);
+    const { json } = await evaluateValue(undefined, {
+      ...call,
+      args: [...what, '--apply', describeFunction(target.path)],
+    });
+    const description = parseDescription(json);
+    isNixos ||= description.isNixos;
+    found.push(...selectDerivations(description, installable));
+  }
+  return { isNixos, derivations: [...new Map(found.map((one) => [one.drvPath, one])).values()] };
+}
+
+/**
+ * The derivations of a description, with the outputs that the installable asks for.
+ * @throws NixferryError `bad-root` when there are none, or an output is not there.
+ */
+export function selectDerivations(
+  { derivations, canChange }: ValueDescription,
+  installable: Installable,
+): { readonly drvPath: string; readonly outputs: readonly string[] }[] {
+  const shown = describeInstallable(installable);
   if (derivations.length === 0) {
     throw new NixferryError('bad-root', `${shown} is no derivation, and no list or set of derivations`, {
-      hint: 'name something that `nix build` would build',
+      hint: canChange
+        ? 'it is a configuration of modules that does not say what to build: name that, as in ATTR.config.system.build.toplevel'
+        : 'name something that `nix build` would build',
     });
   }
   return derivations.map(({ drvPath, outputsToInstall, allOutputs }) => ({
@@ -68,49 +101,13 @@ export function describeInstallable(installable: Installable): string {
   return installable.attribute === '' ? `-f ${installable.file}` : `-f ${installable.file} -A ${installable.attribute}`;
 }
 
-// Our own words in, our own words out: the shape of this answer does not change from one Nix to the next.
-// Asking for drvPath is what makes Nix write the .drv file.
-const DESCRIBE = `
-value:
-let
-  isDerivation = x: builtins.isAttrs x && (x.type or null) == "derivation";
-  describe = d: {
-    drvPath = builtins.unsafeDiscardStringContext d.drvPath;
-    outputsToInstall = if (d.outputSpecified or false) then [ d.outputName ] else d.meta.outputsToInstall or [ (d.outputName or "out") ];
-    allOutputs = d.outputs or [ "out" ];
-  };
-  gather = x:
-    if isDerivation x then [ (describe x) ]
-    else if builtins.isAttrs x && x ? config.system.build.toplevel then gather x.config.system.build.toplevel
-    else if builtins.isList x then builtins.concatMap (y: if isDerivation y then gather y else [ ]) x
-    else if builtins.isAttrs x then builtins.concatMap (n: if isDerivation x.\${n} then gather x.\${n} else [ ]) (builtins.attrNames x)
-    else [ ];
-in
-gather value
-`;
-
-const descriptionSchema = z.array(
-  z.object({ drvPath: z.string(), outputsToInstall: z.array(z.string()), allOutputs: z.array(z.string()) }),
-);
-
-function fileArguments(
-  installable: Extract<Installable, { kind: 'file' }>,
-  options: { readonly workingDirectory: string },
-): string[] {
-  const { file } = installable;
-  // <nixpkgs> and URLs are for Nix to resolve.
-  const isPath = !file.startsWith('<') && !file.includes('://');
-  const resolved = isPath && !isAbsolute(file) ? resolve(options.workingDirectory, file) : file;
-  return ['--file', resolved, installable.attribute];
-}
-
 function select(
   wanted: OutputSelection,
   outputsToInstall: readonly string[],
   allOutputs: readonly string[],
   shown: string,
-): 'all' | readonly string[] {
-  if (wanted === 'all') return 'all';
+): readonly string[] {
+  if (wanted === 'all') return allOutputs;
   if (wanted === 'default') return outputsToInstall;
   const unknown = wanted.find((output) => !allOutputs.includes(output));
   if (unknown !== undefined) {

@@ -16,6 +16,16 @@ export interface NixCommandOptions {
   readonly workingDirectory?: string | undefined;
   /** What the command is run for, for the error message: `describing 3 local paths`. */
   readonly purpose: string;
+  /** Set besides what this process has. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
+  /** Makes the reader of stderr, one for each program that is started; unless given, its end is kept. */
+  readonly complaints?: (() => Complaints) | undefined;
+}
+
+/** Reads stderr as it comes, and knows at the end what in it is to be shown. */
+export interface Complaints {
+  push(text: string): void;
+  text(): string;
 }
 
 /**
@@ -63,17 +73,18 @@ interface NixRun {
 function start(
   file: string,
   args: readonly string[],
-  { workingDirectory, signal }: Omit<NixCommandOptions, 'purpose'>,
+  { workingDirectory, signal, environment, complaints: makeComplaints = keepEnd }: Omit<NixCommandOptions, 'purpose'>,
 ): Promise<NixRun> {
   const { promise, resolve, reject } = Promise.withResolvers<NixRun>();
   const child = spawn(file, [...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
     ...(signal === undefined ? {} : { signal }),
+    ...(environment === undefined ? {} : { env: { ...process.env, ...environment } }),
   });
   const output: Buffer[] = [];
   let outputBytes = 0;
-  let complaints = '';
+  const complaints = makeComplaints();
   let overflow = false;
   child.stdout.on('data', (chunk: Buffer) => {
     outputBytes += chunk.length;
@@ -84,14 +95,23 @@ function start(
       output.push(chunk);
     }
   });
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    complaints = (complaints + chunk).slice(-LIMITS.nixComplaintCharacters);
-  });
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => complaints.push(chunk));
   child.on('error', reject);
   child.on('close', (exitCode, killedBy) => {
-    resolve({ output: Buffer.concat(output), overflow, complaints, end: exitCode ?? killedBy ?? 'a signal' });
+    const end = exitCode ?? killedBy ?? 'a signal';
+    resolve({ output: Buffer.concat(output), overflow, complaints: complaints.text(), end });
   });
   return promise;
+}
+
+function keepEnd(): Complaints {
+  let kept = '';
+  return {
+    push: (text) => {
+      kept = (kept + text).slice(-LIMITS.nixComplaintCharacters);
+    },
+    text: () => kept,
+  };
 }
 
 async function versionOf(installed: string, options: NixCommandOptions): Promise<string | undefined> {

@@ -1,0 +1,232 @@
+import { mapConcurrent } from '../base/concurrency.ts';
+import { NixferryError } from '../base/errors.ts';
+import { parseStorePath } from '../nix/index.ts';
+import { type ConfigurationTarget, locateConfiguration } from './configuration-target.ts';
+import { chooseFinder, type Finder, type Found } from './evaluate-found.ts';
+import type { EvaluatedTarget, EvaluationOptions, EvaluationRequest } from './evaluation.ts';
+import { installableArguments, type NixSettings } from './evaluation-request.ts';
+import type { EvaluationStore } from './evaluation-store.ts';
+import { fetchInputs, type LockedFlake, lockFlake } from './flake.ts';
+import { type FoundInputs, findInputs } from './found-inputs.ts';
+import { describeInstallable, selectDerivations } from './installable.ts';
+import { evaluationsAtOnce } from './memory-bound.ts';
+import { describeFunction } from './nix-value.ts';
+import { NIXOS_PROBES } from './nixos-probes.ts';
+import { findReadTrees } from './search-path.ts';
+import { moduleExpression, uniqueVariants, type Variant } from './variant.ts';
+
+/** What the steps of evaluating one root share; each adds what it found. */
+export interface EvaluationWork {
+  readonly request: EvaluationRequest;
+  readonly options: EvaluationOptions;
+  readonly store: EvaluationStore;
+  readonly flake: LockedFlake | undefined;
+  readonly target: ConfigurationTarget;
+  readonly find: Finder;
+  /** As Nix named them. */
+  readonly files: Set<string>;
+  readonly copies: Set<string>;
+}
+
+/** What the root is without any change. */
+export interface EvaluatedBase {
+  readonly isNixos: boolean;
+  readonly canChange: boolean;
+  readonly heapBytes: number | undefined;
+  readonly targets: readonly EvaluatedTarget[];
+}
+
+/** A flake is locked before it is evaluated; undefined for a file. */
+export async function lockRoot(
+  { installable }: EvaluationRequest,
+  options: EvaluationOptions,
+): Promise<LockedFlake | undefined> {
+  if (installable.kind === 'file') return undefined;
+  const [reference = ''] = installable.reference.split('#');
+  return lockFlake(reference === '' ? '.' : reference, options.storeDir, options);
+}
+
+export async function beginWork(
+  request: EvaluationRequest,
+  options: EvaluationOptions,
+  store: EvaluationStore,
+  flake: LockedFlake | undefined,
+): Promise<EvaluationWork> {
+  const { installable } = request;
+  const located = await locateConfiguration(installable, request.settings, options);
+  const target =
+    flake === undefined || located.installable.kind === 'file'
+      ? located
+      : { ...located, installable: { ...located.installable, reference: lockedReference(located.installable, flake) } };
+  const find = await chooseFinder(store, options.storeDir, options.signal);
+  return { request, options, store, flake, target, find, files: new Set(), copies: new Set() };
+}
+
+/** The root as it is, for each system that is asked for. */
+export async function evaluateBase(work: EvaluationWork): Promise<EvaluatedBase> {
+  work.options.onProgress({ type: 'phase', phase: `evaluating ${describeInstallable(work.request.installable)}` });
+  const found: Found[] = [];
+  const targets: EvaluatedTarget[] = [];
+  for (const system of systemsOf(work)) {
+    const one = await findChanged(work, undefined, system, false);
+    found.push(one);
+    targets.push(...targetsOf(work, one));
+  }
+  const heaps = found.map(({ evaluated }) => evaluated.heapBytes).filter((bytes) => bytes !== undefined);
+  return {
+    isNixos: found.some(({ description }) => description.isNixos),
+    canChange: found.every(({ description }) => description.canChange),
+    heapBytes: heaps.length === 0 ? undefined : Math.max(...heaps),
+    targets,
+  };
+}
+
+/**
+ * Every variant of the root, as many at a time as memory is free for: first the ones that were given, then the built-in probes. A probe that this
+ * configuration does not take is told of, and left out.
+ */
+export async function evaluateVariants(work: EvaluationWork, base: EvaluatedBase): Promise<EvaluatedTarget[]> {
+  const { request, options } = work;
+  const given = uniqueVariants(applicable(work, base));
+  const probes = base.isNixos && request.probes ? NIXOS_PROBES : [];
+  const jobs = [...given, ...probes].flatMap((variant) => systemsOf(work).map((system) => ({ variant, system })));
+  if (jobs.length === 0) return [];
+  const atOnce = evaluationsAtOnce(base.heapBytes);
+  const shown = describeInstallable(request.installable);
+  options.onProgress({ type: 'phase', phase: `evaluating variants of ${shown}`, totalItems: jobs.length });
+  const targets = await mapConcurrent(
+    jobs,
+    atOnce,
+    async ({ variant, system }) => {
+      const found = await evaluateVariant(work, base, variant, system, NIXOS_PROBES.includes(variant));
+      options.onProgress({ type: 'advance', items: 1 });
+      return found;
+    },
+    options.signal,
+  );
+  return targets.flat();
+}
+
+/** All that evaluating has read, fetched or had built by now, and what flake.lock names besides. */
+export async function collectInputs(work: EvaluationWork): Promise<FoundInputs> {
+  const { request, options, store, flake, files, copies } = work;
+  const flakes = new Map<string, string>();
+  if (flake !== undefined) {
+    flakes.set(flake.path, flake.reference);
+    for (const { path, name } of flake.inputs) if (path !== undefined) flakes.set(path, name);
+    await fetchUnread(work, flake);
+  }
+  const trees = await findReadTrees(files, store, options.storeDir, request.settings, options);
+  const channels = new Map<string, string>(trees.map(({ path, name }) => [path, name]));
+  return findInputs(store, { flakes, channels, copies }, options.storeDir, options.signal);
+}
+
+/** What evaluation did not read, a changed configuration may. */
+async function fetchUnread({ request, options, store }: EvaluationWork, flake: LockedFlake): Promise<void> {
+  const there = await store.readPaths(options.signal);
+  const unread = flake.inputs.filter(({ path }) => path === undefined || !there.has(path));
+  for (const { input, error } of await fetchInputs(store, unread, request.settings, options)) {
+    const message = `the flake input ${input.name}, which evaluation did not read, is left out: ${lastError(error)}`;
+    options.onProgress({ type: 'notice', message });
+  }
+}
+
+async function evaluateVariant(
+  work: EvaluationWork,
+  base: EvaluatedBase,
+  variant: Variant,
+  system: string | undefined,
+  isProbe: boolean,
+): Promise<EvaluatedTarget[]> {
+  const shown = describeInstallable(work.request.installable);
+  try {
+    const found = await findChanged(work, variant, system, base.isNixos);
+    return targetsOf(work, found, variant.name);
+  } catch (error) {
+    if (!(error instanceof NixferryError) || error.code !== 'nix-failed') throw error;
+    if (!isProbe) {
+      throw new NixferryError('nix-failed', error.message, {
+        hint: 'correct the variant or leave it out; the text above is what Nix says of it',
+        cause: error,
+      });
+    }
+    const message = `the probe '${variant.name}' is left out, ${shown} does not take it: ${lastError(error)}`;
+    work.options.onProgress({ type: 'notice', message });
+    return [];
+  }
+}
+
+/** The variants that count for this root. Standing ones pass over what is no configuration. */
+function applicable({ request, target }: EvaluationWork, base: EvaluatedBase): Variant[] {
+  if (base.canChange || takesConfiguration(target, request.settings, base.isNixos)) return [...request.variants];
+  const asked = request.variants.find(({ isStanding }) => isStanding !== true);
+  if (asked === undefined) return [];
+  const shown = describeInstallable(request.installable);
+  throw new NixferryError('usage', `${shown} is not made of modules, so the variant '${asked.name}' changes nothing`, {
+    hint: 'variants are for configurations of NixOS, home-manager and nix-darwin, as .#nixosConfigurations.NAME; give other roots in a command of their own',
+  });
+}
+
+async function findChanged(
+  work: EvaluationWork,
+  variant: Variant | undefined,
+  system: string | undefined,
+  isNixos: boolean,
+): Promise<Found> {
+  const { request, options, target } = work;
+  const shown = describeInstallable(request.installable);
+  const around = variant !== undefined && takesConfiguration(target, request.settings, isNixos);
+  const settings = around ? withConfiguration(request.settings, variant) : request.settings;
+  const modules = variant === undefined || around ? [] : [moduleExpression(variant)];
+  const what = installableArguments(target.installable, settings, options.workingDirectory, system);
+  const found = await work.find({
+    args: [...what, '--apply', describeFunction(target.path, modules)],
+    purpose: `evaluating ${shown}${variant === undefined ? '' : ` with the variant '${variant.name}'`}`,
+    workingDirectory: options.workingDirectory,
+    signal: options.signal,
+  });
+  for (const file of found.evaluated.log.evaluatedFiles) work.files.add(file);
+  for (const copy of found.evaluated.log.copiedSources) work.copies.add(copy);
+  return found;
+}
+
+function targetsOf({ request, options }: EvaluationWork, { description }: Found, variant?: string): EvaluatedTarget[] {
+  const named = variant === undefined ? {} : { variant };
+  return selectDerivations(description, request.installable).map(({ drvPath, outputs }) =>
+    Object.assign({ drvPath: parseStorePath(drvPath, options.storeDir), outputs }, named),
+  );
+}
+
+function systemsOf({ request }: EvaluationWork): readonly (string | undefined)[] {
+  const { systems } = request.settings;
+  return systems.length === 0 ? [undefined] : systems;
+}
+
+function lockedReference({ reference }: { readonly reference: string }, flake: LockedFlake): string {
+  const hash = reference.indexOf('#');
+  return flake.reference + (hash === -1 ? '' : reference.slice(hash));
+}
+
+/** Whether variants go in by the argument `configuration`: it must be known what that is without them. */
+function takesConfiguration(target: ConfigurationTarget, settings: NixSettings, isNixos: boolean): boolean {
+  return target.takesConfiguration && (isNixos || settings.arguments.some(({ name }) => name === 'configuration'));
+}
+
+/** The configuration that is meant anyway, imported beside the variant. */
+function withConfiguration(settings: NixSettings, variant: Variant): NixSettings {
+  const given = settings.arguments.find(({ name }) => name === 'configuration');
+  const value = `{ imports = [ (\n${given?.value ?? DEFAULT_CONFIGURATION}\n) ${moduleExpression(variant)} ]; }`;
+  const others = settings.arguments.filter(({ name }) => name !== 'configuration');
+  return { ...settings, arguments: [...others, { kind: 'expression', name: 'configuration', value }] };
+}
+
+// As `<nixpkgs/nixos>` finds it.
+const DEFAULT_CONFIGURATION =
+  'let chosen = builtins.getEnv "NIXOS_CONFIG"; in if chosen == "" then <nixos-config> else chosen';
+
+/** The last thing that Nix said, in one line. */
+function lastError(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const last = text.lastIndexOf('error:');
+  return (last === -1 ? text : text.slice(last + 'error:'.length)).trim().replaceAll(/\s+/g, ' ').slice(0, 300);
+}

@@ -1,0 +1,63 @@
+import { mapConcurrent } from '../base/concurrency.ts';
+import { LIMITS } from '../base/limits.ts';
+import { nameOf, type StorePath } from '../nix/index.ts';
+import { type EvaluationStore, recogniseContent } from './evaluation-store.ts';
+import type { LocalPath } from './local-store.ts';
+
+/** Something that evaluating a root read besides derivations. */
+export interface EvaluationInput {
+  /** A node of flake.lock, a channel or other tree of the search path, what a `fetch…` brought, an output of import-from-derivation. */
+  readonly kind: 'flake' | 'channel' | 'fetched' | 'built';
+  /** For people: the input's name, else that of the store path. */
+  readonly name: string;
+  readonly storePath: StorePath;
+}
+
+/** What has come to lie in the evaluation store, told apart. */
+export interface FoundInputs {
+  /** Sorted by path. */
+  readonly inputs: readonly EvaluationInput[];
+  /** What the evaluation store may be asked for: all in it that its name proves right. */
+  readonly proven: ReadonlyMap<StorePath, LocalPath>;
+}
+
+/** What is known of some of the paths from elsewhere. */
+export interface KnownInputs {
+  /** Sources of flakes, by name. */
+  readonly flakes: ReadonlyMap<string, string>;
+  /** Trees of the search path, by name. */
+  readonly channels: ReadonlyMap<string, string>;
+  /** Copies of files that an expression names, as `src = ./src`: whoever evaluates has these files, and makes the copy himself. */
+  readonly copies: ReadonlySet<string>;
+}
+
+/**
+ * Tells the evaluation inputs from what evaluation has written itself. A tree in the store that is no copy of a file which an expression names was
+ * fetched; what is not named by its contents was built.
+ */
+export async function findInputs(
+  store: EvaluationStore,
+  known: KnownInputs,
+  storeDir: string,
+  signal?: AbortSignal,
+): Promise<FoundInputs> {
+  const paths = await store.readPaths(signal);
+  const proven = new Map<StorePath, LocalPath>();
+  const inputs: EvaluationInput[] = [];
+  const look = async (path: LocalPath) => {
+    const { storePath } = path;
+    const content = await recogniseContent(store, path, storeDir);
+    if (content !== undefined) proven.set(storePath, path);
+    const flake = known.flakes.get(storePath);
+    const channel = known.channels.get(storePath);
+    const name = nameOf(storePath);
+    if (flake !== undefined) inputs.push({ kind: 'flake', name: flake, storePath });
+    else if (channel !== undefined) inputs.push({ kind: 'channel', name: channel, storePath });
+    else if (content === undefined || path.deriver !== undefined) inputs.push({ kind: 'built', name, storePath });
+    else if (content !== 'text' && !known.copies.has(storePath)) inputs.push({ kind: 'fetched', name, storePath });
+  };
+  await mapConcurrent(paths.values(), LIMITS.localFilesAtOnce, look, signal);
+  const inLocalStore = [...known.channels].filter(([path]) => !paths.has(path as StorePath));
+  for (const [path, name] of inLocalStore) inputs.push({ kind: 'channel', name, storePath: path as StorePath });
+  return { inputs: inputs.toSorted((a, b) => (a.storePath < b.storePath ? -1 : 1)), proven };
+}
