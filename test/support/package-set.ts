@@ -20,6 +20,7 @@
 
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { answerGit } from './git-server.ts';
 import type { NixEnvironment } from './nix.ts';
 import { type PackageSources, writePackageSources } from './package-sources.ts';
 import type { RunOptions } from './run.ts';
@@ -31,7 +32,7 @@ export interface PackageSetOptions {
   readonly nix: NixEnvironment;
   /** `<environment>/package-set` unless given. */
   readonly directory?: string | undefined;
-  /** Where somebody else serves the internet's files; served on loopback by the set itself unless given. */
+  /** Where somebody else serves the internet's files (and answers git, see git-server.ts); served on loopback by the set itself unless given. */
   readonly internetUrl?: string | undefined;
 }
 
@@ -63,7 +64,7 @@ export async function makePackageSet(options: PackageSetOptions): Promise<Packag
   await mkdir(internetDirectory, { recursive: true });
   await cp(path.join(FIXTURE, 'nixpkgs'), nixpkgs, { recursive: true });
   const sources = await writePackageSources(internetDirectory);
-  const server = options.internetUrl === undefined ? await serveDirectory(internetDirectory) : undefined;
+  const server = options.internetUrl === undefined ? await serveDirectory(internetDirectory, answerGit) : undefined;
   const url = options.internetUrl ?? server?.url ?? '';
   await writeFile(path.join(nixpkgs, 'pkgs/internet.json'), `${JSON.stringify({ url, sources }, undefined, 2)}\n`);
 

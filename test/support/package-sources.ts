@@ -238,10 +238,11 @@ async function putVendored(pname: string, put: Put): Promise<{ lockFile: FileTre
   return { lockFile: { [lockName]: lock }, hash: sri(await narHashOf(vendor)) };
 }
 
-/** A bare repository that any web server can serve, with one commit that is the same everywhere. */
+/** A bare repository with one commit that is the same everywhere. */
 export async function putRepository(directory: string, name: string, tree: FileTree): Promise<PackageSource> {
   const repository = path.join(directory, 'git', `${name}.git`);
   const checkout = `${repository}.checkout`;
+  await rm(repository, { recursive: true, force: true });
   await writeTree(checkout, tree);
   const who = { NAME: 'Nobody', EMAIL: 'nobody@example.org', DATE: '2024-01-01T00:00:00Z' };
   const env = toolEnvironment({
@@ -260,7 +261,6 @@ export async function putRepository(directory: string, name: string, tree: FileT
   await git('commit', '--quiet', '--message', `${name} 3.3`);
   const rev = (await git('rev-parse', 'HEAD')).stdout.trim();
   await git('clone', '--quiet', '--bare', checkout, repository);
-  await run('git', ['update-server-info'], { cwd: repository, env });
   await rm(checkout, { recursive: true, force: true });
   return { version: '3.3', path: `/git/${name}.git`, rev, hash: sri(await narHashOf(tree)) };
 }

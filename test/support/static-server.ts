@@ -2,7 +2,7 @@
 
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { pipeline } from 'node:stream';
@@ -15,12 +15,16 @@ export interface StaticServer extends AsyncDisposable {
   readonly requests: readonly string[];
 }
 
+/** Is asked first; resolves to false, with nothing answered, for what is to be served as a file. */
+export type Answer = (directory: string, request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
+
 /** Serves `directory` on an ephemeral port of 127.0.0.1 until disposed of. */
-export async function serveDirectory(directory: string): Promise<StaticServer> {
+export async function serveDirectory(directory: string, answer?: Answer): Promise<StaticServer> {
   const requests: string[] = [];
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     requests.push(`${request.method} ${pathname}`);
+    if ((await answer?.(directory, request, response)) === true) return;
     const file = path.join(directory, path.posix.normalize(decodeURIComponent(pathname)));
     const info = await stat(file).catch(() => undefined);
     if (info === undefined || !info.isFile()) {
