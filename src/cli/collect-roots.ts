@@ -33,7 +33,7 @@ export async function collectRoots(
   });
   try {
     for (const warning of mirror.warnings) output.warn(warning);
-    const plan = await collecting.plan(mirror, mirrorDirectory, roots);
+    const plan = await collecting.plan({ mirror, mirrorDirectory }, roots);
     output.say(describePlan(plan));
     const trustedKeys = await collecting.trustedKeys(mirror);
     const { upstreams, http } = collecting;

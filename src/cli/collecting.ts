@@ -1,25 +1,25 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { NixferryError } from '../base/errors.ts';
-import { readFileIfExists } from '../base/files.ts';
 import { createHttpClient, type HttpClient } from '../base/http-client.ts';
-import { LIMITS } from '../base/limits.ts';
 import { DEFAULT_JOBS } from '../collect/collect.ts';
 import { type CollectPlan, planCollect } from '../collect/plan.ts';
-import { type ResolvedRoot, resolveRoots } from '../collect/resolve-roots.ts';
+import { type ResolvedRoot, type RootSources, resolveRoots } from '../collect/resolve-roots.ts';
 import { parseRootRequests, type RootRequest } from '../collect/root-request.ts';
 import type { Config } from '../config/config.ts';
 import { DEFAULT_UPSTREAM } from '../config/default-trust.ts';
-import { readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
+import { readDerivationOutputNames, readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
+import { PLAIN_SETTINGS } from '../evaluate/evaluation-request.ts';
 import { evaluateInstallable } from '../evaluate/installable.ts';
 import { openLocalStore } from '../evaluate/local-store.ts';
-import { locateStorePath } from '../evaluate/private-nix.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { PublicKey } from '../nix/index.ts';
 import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
 import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
 import { type CommonOptions, collectValues, wholeNumber } from './common-options.ts';
+import { Evaluations } from './evaluations.ts';
 import type { CommandRun } from './run.ts';
 import { addUpstreamOptions, httpOptions, readTrustedPublicKeys, type UpstreamOptions } from './upstream-options.ts';
 
@@ -30,6 +30,10 @@ export interface CollectOptions extends CommonOptions, UpstreamOptions {
   readonly attr?: readonly string[];
   readonly channelsBase?: string;
   readonly jobs?: number;
+  readonly scope?: Scope;
+  /** False with --no-drvs. */
+  readonly drvs: boolean;
+  readonly sourcesOnly?: boolean;
 }
 
 export function addCollectOptions(command: Command): Command {
@@ -41,6 +45,14 @@ export function addCollectOptions(command: Command): Command {
     )
     .option('-f, --file <file>', 'a Nix file whose derivations are roots')
     .option('-A, --attr <attribute>', 'with -f: only this attribute of it; repeat for more', collectValues)
+    .addOption(
+      new Option(
+        '--scope <scope>',
+        'how much of a root to carry: to run it, to change its options and rebuild, or to rebuild anything from source (default: reconfigure for a NixOS configuration, else run)',
+      ).choices(SCOPES),
+    )
+    .option('--no-drvs', 'leave the .drv files out: the isolated side evaluates by itself')
+    .option('--sources-only', 'at scope rebuild: leave out what the carried packages were built from')
     .option('--channels-base <url>', `where channel:NAME is looked for (default: ${DEFAULT_CHANNELS_BASE})`)
     .option('--jobs <n>', `transfers at once (default: ${DEFAULT_JOBS})`, wholeNumber(1, 1024));
 }
@@ -53,7 +65,15 @@ export interface Collecting extends AsyncDisposable {
   readonly jobs: number;
   resolve(): Promise<ResolvedRoot[]>;
   trustedKeys(mirror: Mirror | undefined): Promise<readonly PublicKey[]>;
-  plan(mirror: Mirror | undefined, mirrorDirectory: string, roots: readonly ResolvedRoot[]): Promise<CollectPlan>;
+  /** @param compare scopes to work out beside the roots' own. */
+  plan(place: PlanPlace, roots: readonly ResolvedRoot[], compare?: readonly Scope[]): Promise<CollectPlan>;
+}
+
+/** Where a plan is made for. */
+export interface PlanPlace {
+  /** Undefined where it is not made yet. */
+  readonly mirror: Mirror | undefined;
+  readonly mirrorDirectory: string;
 }
 
 /** Opens upstreams and the local store as the options and nixferry.toml say. */
@@ -76,29 +96,33 @@ export async function openCollecting(
   const { storeDir } = upstreams;
   const localStore = openLocalStore(storeDir);
   const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);
+  const evaluations = new Evaluations();
+  const carries = { withDerivations: options.drvs, sourcesOnly: options.sourcesOnly ?? false };
   return {
     storeDir,
     http,
     upstreams,
     jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
-    resolve: () => resolveAll(texts, options, config, { http, storeDir, signal }),
+    resolve: () => resolveAll(texts, options, config, { http, storeDir, evaluations, run }),
     trustedKeys,
-    async plan(mirror, mirrorDirectory, roots) {
-      const keys = await trustedKeys(mirror);
+    async plan({ mirror, mirrorDirectory }, roots, compare = []) {
       return planCollect({
         roots,
         mirror,
         mirrorDirectory,
         storeDir,
         upstreams,
-        localStores: localStore === undefined ? [] : [localStore],
-        readDerivation: (drvPath) => readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes),
-        trustedKeys: keys,
+        localStores: [...evaluations.stores, ...(localStore === undefined ? [] : [localStore])],
+        readDerivation: (drvPath) => evaluations.derivation(drvPath),
+        trustedKeys: await trustedKeys(mirror),
+        compare,
+        carries,
         onProgress,
         signal,
       });
     },
     async [Symbol.asyncDispose]() {
+      await evaluations[Symbol.asyncDispose]();
       await upstreams[Symbol.asyncDispose]();
       await http[Symbol.asyncDispose]();
     },
@@ -108,35 +132,41 @@ export async function openCollecting(
 interface ResolveContext {
   readonly http: HttpClient;
   readonly storeDir: string;
-  readonly signal: AbortSignal;
+  readonly evaluations: Evaluations;
+  readonly run: CommandRun;
 }
 
 async function resolveAll(
   texts: readonly string[],
   options: CollectOptions,
   config: Config,
-  { http, storeDir, signal }: ResolveContext,
+  { http, storeDir, evaluations, run }: ResolveContext,
 ): Promise<ResolvedRoot[]> {
+  const { signal, output } = run;
+  const { onProgress } = output;
   const workingDirectory = process.cwd();
   const channelsBase = options.channelsBase ?? config.channelsBase ?? DEFAULT_CHANNELS_BASE;
   const requests = [
     ...(await parseRootRequests(texts, { workingDirectory, storeDir, named: config.roots })),
     ...fileRequests(options),
   ];
+  const { variants, probes, settings } = { variants: [], probes: true, settings: PLAIN_SETTINGS };
   const list = (source: string) => readStorePathsList(source, { http, storeDir, signal, channelsBase });
-  return resolveRoots(requests, {
+  const sources: RootSources = {
     storeDir,
     list,
     channel: (name) => list(`channel:${name}`),
-    evaluate: async (installable) => ({
-      isNixos: false,
-      derivations: await evaluateInstallable(installable, { workingDirectory, signal }),
-    }),
-    explore: () => Promise.reject(new Error('not wired')),
-    outputNames: () => Promise.reject(new Error('not wired')),
-    onOnlyRun: () => {},
+    evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, settings, signal }),
+    explore: (installable) =>
+      evaluations.open({ installable, variants, probes, settings }, { storeDir, workingDirectory, onProgress, signal }),
     outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir),
-  });
+    outputNames: (drvPath) => readDerivationOutputNames(drvPath, storeDir),
+    onOnlyRun: (request) =>
+      output.warn(
+        `${request} is no derivation, so it is carried to be run only: name a flake output, or -f FILE -A ATTR`,
+      ),
+  };
+  return resolveRoots(requests, sources, options.scope ?? (variants.length > 0 ? 'reconfigure' : undefined));
 }
 
 function fileRequests(options: CollectOptions): RootRequest[] {

@@ -5,6 +5,7 @@ import type { PlannedMember, PlannedRoot, PlannedScope } from '../collect/plan-r
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
 import { formatBytes, formatCount, formatTable } from './format.ts';
+import { describeProblems } from './plan-report.ts';
 
 /** What all roots together carry at one scope. */
 export interface ScopeSummary {
@@ -45,7 +46,7 @@ export function summarizeScopes(roots: readonly PlannedRoot[]): ScopeSummary[] {
   });
 }
 
-/** The scopes side by side, then what each adds and why, then what nobody has. */
+/** The scopes side by side, what each adds and why, and what nobody has at those that were not chosen; the chosen one's problems are told anyway. */
 export function describeScopes(summaries: readonly ScopeSummary[]): string {
   const rows = summaries.map((one) => [
     one.chosen ? `* ${one.scope}` : `  ${one.scope}`,
@@ -64,7 +65,9 @@ export function describeScopes(summaries: readonly ScopeSummary[]): string {
       return `  ${formatCount(paths, 'path')}, ${formatBytes(downloadBytes)} to come: ${WORDS[reason]}`;
     }),
   ]);
-  return [table, ...details].join('\n');
+  const others = summaries.filter((one) => !one.chosen && one.problems.length > 0);
+  const lacks = others.flatMap((one) => [`at ${one.scope}, this cannot be had:`, describeProblems(one.problems)]);
+  return [table, ...details, ...lacks].join('\n');
 }
 
 /** The same as data, for --json. */

@@ -1,6 +1,6 @@
 import { NixferryError } from '../base/errors.ts';
 import type { Target } from '../closure/scopes.ts';
-import type { EvaluatedDerivation, Installable } from '../evaluate/installable.ts';
+import type { EvaluatedRoot, Installable } from '../evaluate/installable.ts';
 import type { RootEvaluationInput, Scope } from '../mirror/roots.ts';
 import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import type { RootRequest } from './root-request.ts';
@@ -26,13 +26,6 @@ export interface EvaluationInput {
   readonly kind: RootEvaluationInput['kind'];
   readonly name: string;
   readonly storePath: StorePath;
-}
-
-/** What the quick evaluation found out. */
-export interface EvaluatedRoot {
-  /** A whole NixOS, of which people will want to change options. */
-  readonly isNixos: boolean;
-  readonly derivations: readonly EvaluatedDerivation[];
 }
 
 /** What evaluating in a store of its own found out. */
