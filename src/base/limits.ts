@@ -59,7 +59,7 @@ export const LIMITS = {
   packJournalBytes: 8 * 1024 * 1024,
   shipmentRoots: 4096,
   /** Derivations that one root may name: a large list of packages, times its variants. */
-  rootTargets: 100_000,
+  rootTargets: 30_000,
   shipmentVolumes: 8192,
   shipmentToolFiles: 100,
   shipmentsLost: 1000,
