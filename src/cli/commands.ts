@@ -54,6 +54,11 @@ export const COMMANDS = {
     summary: 'check a shipment and take it into the mirror',
     load: () => import('./commands/import.ts'),
   },
+  'unpack-nix': {
+    side: ISOLATED,
+    summary: 'unpack the Nix that a shipment carries (install-nix.sh on the medium does the rest)',
+    load: () => import('./commands/unpack-nix.ts'),
+  },
   serve: {
     side: ISOLATED,
     summary: 'serve the mirror as a binary cache over HTTP',

@@ -5,14 +5,16 @@ import { EXIT, NixferryError } from '../base/errors.ts';
 import { keepHeapSmall } from '../base/small-heap.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import { nixRootSystem } from '../mirror/nix-root.ts';
 import { formatPublicKey } from '../nix/index.ts';
-import { CHECKSUMS_FILE, checkSiteName } from '../shipment/format.ts';
+import { CHECKSUMS_FILE, checkSiteName, INSTALLER_FILE } from '../shipment/format.ts';
 import { MEDIA } from '../shipment/media.ts';
 import { type PackResult, packShipment } from '../shipment/pack.ts';
 import type { PackBasis } from '../shipment/pack-basis.ts';
 import type { PackedRoot } from '../shipment/pack-plan.ts';
 import { formatSequences } from '../shipment/sequence-ranges.ts';
 import { readTools, type Tools } from '../shipment/tools.ts';
+import { formatInstaller } from '../shipment/with-nix-script.ts';
 import { addBasisOptions, type BasisOptions } from './basis-options.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
 import { formatBytes, formatCount, parseSize } from './format.ts';
@@ -29,6 +31,7 @@ export interface PackOptions extends CommonOptions, BasisOptions {
   /** What a disc holds; undefined where the shipment is one folder. */
   readonly medium?: { readonly discBytes: number | undefined };
   readonly tools: boolean;
+  readonly withNix?: boolean;
 }
 
 export function addPackOptions(command: Command): Command {
@@ -45,7 +48,11 @@ export function addPackOptions(command: Command): Command {
       'the most that one file of the shipment takes (default: 512MiB, or a small part of a disc)',
       sizeInBytes,
     )
-    .option('--no-tools', 'leave out Nixferry itself (140 MB), which the other side needs if it has none as new');
+    .option('--no-tools', 'leave out Nixferry itself (140 MB), which the other side needs if it has none as new')
+    .option(
+      '--with-nix',
+      'carry Nix along, as get-nix has brought it, and a script that installs it where there is none',
+    );
   return addBasisOptions(command);
 }
 
@@ -99,9 +106,11 @@ export async function packAndReport(
   { site, tools }: Packing,
   { output, signal }: CommandRun,
 ): Promise<void> {
+  const carriesNix = order.roots.some((root) => nixRootSystem(root) !== undefined);
   const result = await packShipment({
     mirror,
     ...order,
+    installer: carriesNix ? formatInstaller() : undefined,
     to: options.to,
     site,
     volumeSizeBytes: options.volumeSize,
@@ -123,6 +132,7 @@ export async function packAndReport(
       ...whereItIs(result),
       'next, on the isolated side:',
       `  ${importCommand(result, key)}`,
+      ...(carriesNix ? [`and where there is no Nix: ${installCommand(result, key)}`] : []),
       'The key is what makes the other side believe the medium: take it over by another way, once.',
       ...(toolsSha256 === undefined
         ? []
@@ -165,6 +175,11 @@ function whereItIs(result: PackResult): string[] {
     `  ${result.folder}: ${ends}`,
     `Burn what each of these ${formatCount(discs.length, 'folder')} holds onto a disc of its own, and number the discs.`,
   ];
+}
+
+function installCommand(result: PackResult, key: string): string {
+  const folder = discsOf(result).length > 0 ? 'DISC1' : `DIR/${basename(result.folder)}`;
+  return `sh ${folder}/${INSTALLER_FILE} --trust ${key} --url http://SERVER:8080 --public-key KEY`;
 }
 
 function importCommand(result: PackResult, key: string): string {

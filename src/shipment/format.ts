@@ -12,6 +12,8 @@ export const CHECKSUMS_FILE = 'SHA256SUMS';
 export const READ_ME_FILE = 'READ-ME-FIRST.txt';
 export const VOLUMES_FOLDER = 'volumes';
 export const TOOLS_FOLDER = 'tools';
+/** Lies beside the manifest where Nix itself travels along. */
+export const INSTALLER_FILE = 'install-nix.sh';
 /** Lies beside the others while a pack is under way; a shipment with a manifest is finished whether it is there or not. */
 export const UNFINISHED_FILE = 'UNFINISHED.json';
 

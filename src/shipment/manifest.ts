@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { parseBoundedJson } from './bounded-json.ts';
-import { FORMAT, isSequence, isSiteName, TOOLS_FOLDER, VOLUME_BYTES_MAX } from './format.ts';
+import { FORMAT, INSTALLER_FILE, isSequence, isSiteName, TOOLS_FOLDER, VOLUME_BYTES_MAX } from './format.ts';
 import { TOOL_NAME, TOOLS_LAUNCHER } from './tools.ts';
 
 /** What is signed of a shipment; every other file is bound to it by a hash. Fields and units: docs/format.md. */
@@ -145,4 +145,6 @@ const ManifestSchema = z.object({
   volumes: z.array(VolumeSchema).min(1).max(LIMITS.shipmentVolumes),
   /** The files in tools/; none where the sender left them out, or was older than they are. */
   tools: z.array(ToolSchema).max(LIMITS.shipmentToolFiles).default([]),
+  /** The script that installs Nix from the medium; only where a root is a Nix. */
+  installer: z.object({ name: z.literal(INSTALLER_FILE), sizeBytes: count, sha256: hexDigest }).exactOptional(),
 });

@@ -1,6 +1,7 @@
+import { hash } from 'node:crypto';
 import type { Mirror } from '../mirror/mirror.ts';
 import { formatPublicKey } from '../nix/index.ts';
-import { FORMAT, INVENTORY_FILE } from './format.ts';
+import { FORMAT, INSTALLER_FILE, INVENTORY_FILE } from './format.ts';
 import type { RootLine } from './inventory.ts';
 import type { InventorySummary } from './inventory-file.ts';
 import type { Manifest, ManifestRoot, ManifestVolume } from './manifest.ts';
@@ -22,6 +23,8 @@ export interface ManifestParts {
   readonly inventory: InventorySummary;
   readonly volumes: readonly ManifestVolume[];
   readonly tools?: readonly ToolFile[];
+  /** The script that installs Nix, as it is written. */
+  readonly installer?: Buffer | undefined;
 }
 
 /** Puts together what is signed of a shipment. */
@@ -54,7 +57,13 @@ export function makeManifest(parts: ManifestParts): Manifest {
     inventory: { name: INVENTORY_FILE, ...parts.inventory },
     volumes: [...volumes],
     tools: [...(parts.tools ?? [])],
+    ...installerOf(parts.installer),
   };
+}
+
+function installerOf(script: Buffer | undefined): Pick<Manifest, 'installer'> {
+  if (script === undefined) return {};
+  return { installer: { name: INSTALLER_FILE, sizeBytes: script.length, sha256: hash('sha256', script) } };
 }
 
 function manifestRoot(line: RootLine): ManifestRoot {

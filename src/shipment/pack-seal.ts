@@ -30,6 +30,8 @@ export interface SealWork {
   readonly target: PackTarget;
   readonly lines: readonly RootLine[];
   readonly manifest: Manifest;
+  /** What the manifest calls so. */
+  readonly installer?: Buffer | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -45,7 +47,7 @@ export interface SealedShipment {
  * Writes the small files of each disc, or of the one folder, and reads them back; then the manifests. When the mirror has noted what the manifest
  * is, the shipment is decided: whatever happens then, `finishSealed` writes that one and no other.
  */
-export async function seal({ mirror, target, lines, manifest, signal }: SealWork): Promise<SealedShipment> {
+export async function seal({ mirror, target, lines, manifest, installer, signal }: SealWork): Promise<SealedShipment> {
   const { folder } = target;
   const manifestBytes = formatManifest(manifest);
   const manifestSha256 = hash('sha256', manifestBytes);
@@ -58,11 +60,14 @@ export async function seal({ mirror, target, lines, manifest, signal }: SealWork
     const readMe = Buffer.from(formatReadMe(manifest, { lines, disc }));
     await writeChecked(part, READ_ME_FILE, readMe, signal);
     await writeChecked(part, SIGNATURE_FILE, signature, signal);
+    const own = index === 0 ? manifest.installer : undefined;
+    if (own !== undefined && installer !== undefined) await writeChecked(part, own.name, installer, signal);
     const files: ChecksummedFile[] = [
       { name: READ_ME_FILE, sha256: hash('sha256', readMe) },
       { name: INVENTORY_FILE, sha256: manifest.inventory.sha256 },
       { name: MANIFEST_FILE, sha256: manifestSha256 },
       { name: SIGNATURE_FILE, sha256: hash('sha256', signature) },
+      ...(own === undefined ? [] : [{ name: own.name, sha256: own.sha256 }]),
       ...manifest.volumes
         .filter((volume) => volume.disc === disc)
         .map(({ name: volume, sha256 }) => ({ name: `${VOLUMES_FOLDER}/${volume}`, sha256 })),

@@ -35,6 +35,8 @@ export interface PackOptions {
   readonly discBytes?: number | undefined;
   /** Nixferry itself, to be carried along; none where the other side has it. */
   readonly tools?: Tools | undefined;
+  /** The script that installs Nix from the medium, where a root is a Nix. */
+  readonly installer?: Buffer | undefined;
   /** Program and version, for people. */
   readonly generator: string;
   /** For people: nothing is decided by it. */
@@ -84,7 +86,11 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
     signal,
   );
   const tools = options.tools?.files ?? [];
-  const toolsBytes = tools.map(({ sizeBytes }) => sizeBytes);
+  const { installer } = options;
+  const toolsBytes = [
+    ...tools.map(({ sizeBytes }) => sizeBytes),
+    ...(installer === undefined ? [] : [installer.length]),
+  ];
   const { discBytes } = options;
   const load = discBytes === undefined ? undefined : { discBytes, inventoryBytes: inventory.sizeBytes, toolsBytes };
   const layout = layOut(plan, volumeSizeBytes, target.sequence, load);
@@ -101,7 +107,7 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
     volumes: written.volumes,
     tools,
   });
-  const result = await seal({ mirror, target, lines, manifest, signal });
+  const result = await seal({ mirror, target, lines, manifest, installer, signal });
   return { ...result, reusedVolumes: written.reused };
 }
 

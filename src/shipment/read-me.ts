@@ -1,4 +1,5 @@
-import { formatSequence, shipmentName } from './format.ts';
+import { nixRootSystem } from '../mirror/nix-root.ts';
+import { formatSequence, INSTALLER_FILE, shipmentName } from './format.ts';
 import { formatSize } from './format-size.ts';
 import type { RootLine } from './inventory.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
@@ -20,6 +21,7 @@ export function formatReadMe(manifest: Manifest, { lines = [], disc }: ReadMeDet
     ...(disc === undefined ? [] : [whichDisc(manifest, disc)]),
     whatIsInside(manifest, lines),
     howToImport(manifest, disc),
+    ...(manifest.installer === undefined ? [] : [howToInstallNix(manifest, disc)]),
     howToCheck(manifest, disc),
     howToUnpack(manifest, disc),
     "The format is described in docs/format.md of Nixferry: a reader of one's own can be written from it.\n",
@@ -140,6 +142,21 @@ Or name all ${discs} at once, where they are in several drives or were copied to
   ${program} import /path/to/discs/*
 
 ${ABOUT_IMPORT}`;
+}
+
+function howToInstallNix({ site, sequence, roots }: Manifest, disc: number | undefined): string {
+  const systems = roots.map(nixRootSystem).filter((system) => system !== undefined);
+  const where = disc === undefined ? `/path/to/${shipmentName(site, sequence)}` : '/path/to/disc1';
+  const more = disc === undefined ? '' : ' /path/to/disc2 ...';
+  return `Where there is no Nix yet
+-------------------------
+Nix itself is on this medium, for ${systems.map(ascii).join(' and ')}. To install it, as root, without network:
+
+  sh ${where}/${INSTALLER_FILE} --trust KEY --url http://SERVER:8080 --public-key SITE-KEY${more}
+
+KEY is the sender's; SERVER runs nixferry serve, and there nixferry keys show prints SITE-KEY. The script
+says each step and begins with a list of what it touches. An installed Nix is left alone.
+`;
 }
 
 const ABOUT_IMPORT = `Nothing is written to the medium; it may be write-protected. The first time, the command shows ten

@@ -23,7 +23,8 @@ export async function closureInMirror(mirror: Mirror, roots: readonly StorePath[
   return { paths: [...infos.values()], nar: (info, signal) => narInMirror(mirror, info, signal) };
 }
 
-async function* narInMirror(mirror: Mirror, info: NarInfo, signal: AbortSignal | undefined) {
+/** The NAR of a path of the mirror, decompressed and not checked. */
+export async function* narInMirror(mirror: Mirror, info: NarInfo, signal: AbortSignal | undefined) {
   const file = await mirror.storage.open(info.url);
   if (file === undefined) {
     throw new NixferryError('damage', `${info.url} is missing from the mirror ${mirror.directory}`, {

@@ -1,9 +1,14 @@
 import type { Command } from 'commander';
+import type { Config } from '../../config/config.ts';
+import { currentSystem } from '../../evaluate/private-nix.ts';
+import type { Mirror } from '../../mirror/mirror.ts';
+import type { RootRecord } from '../../mirror/roots.ts';
 import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { readSince } from '../basis-options.ts';
 import { collectRoots, endCollect } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
+import { fetchNix, nixRootsOf } from '../nix-along.ts';
 import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
 
@@ -28,6 +33,16 @@ async function exportRoots(texts: readonly string[], options: ExportOptions, run
     return;
   }
   const { mirror, report } = collected;
-  const basis = await chooseBasis(mirror, packing.site, report.roots, readSince(options), run.signal);
-  await packAndReport(mirror, { roots: report.roots, basis }, options, packing, run);
+  const roots =
+    options.withNix === true ? [...report.roots, ...(await nixFor(mirror, options, config, run))] : report.roots;
+  const basis = await chooseBasis(mirror, packing.site, roots, readSince(options), run.signal);
+  await packAndReport(mirror, { roots, basis }, options, packing, run);
+}
+
+/** Those that get-nix has brought; the usual one for this kind of machine where there is none yet. */
+async function nixFor(mirror: Mirror, options: ExportOptions, config: Config, run: CommandRun): Promise<RootRecord[]> {
+  const roots = await nixRootsOf(mirror);
+  if (roots.length > 0) return roots;
+  const { root } = await fetchNix(mirror, { which: undefined, system: currentSystem() }, options, config, run);
+  return [root];
 }

@@ -2,12 +2,14 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { NixferryError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
+import { nixRootSystem } from '../../mirror/nix-root.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
 import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { lostShipments } from '../../shipment/lost-shipments.ts';
 import { parseSequences } from '../../shipment/sequence-ranges.ts';
 import { readSince } from '../basis-options.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
+import { nixRootsOf } from '../nix-along.ts';
 import { addPackOptions, type PackOptions, type PackOrder, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
 
@@ -26,6 +28,7 @@ export function define(command: Command, run: CommandRun): void {
     'nixferry pack --site ship --to /media/stick',
     'nixferry pack --site ship --to /media/stick --since 41    # one way only: 41 is taken to have arrived',
     'nixferry pack --site ship --to /media/stick --lost 41',
+    'nixferry pack --site ship --to /media/stick --with-nix   # for machines without Nix, after nixferry get-nix',
     'nixferry pack --site ship --to ./discs --medium dvd      # disc-01, disc-02 …, each to be burnt for itself',
   ]).action((queries: string[], options: PackCommandOptions) => pack(queries, options, run));
 }
@@ -46,12 +49,13 @@ async function orderOf(
   { signal }: CommandRun,
 ): Promise<PackOrder> {
   if (options.lost === undefined) {
-    const roots = queries.length === 0 ? await readRoots(mirror) : await rootsNamed(mirror, queries);
+    const named = queries.length === 0 ? await rootsToSend(mirror) : await rootsNamed(mirror, queries);
+    const roots = options.withNix === true ? uniqueRoots([...named, ...(await nixToSend(mirror))]) : named;
     return { roots, basis: await chooseBasis(mirror, site, roots, readSince(options), signal) };
   }
-  if (queries.length === 0) return lostShipments(mirror, site, options.lost, signal);
+  if (queries.length === 0 && options.withNix !== true) return lostShipments(mirror, site, options.lost, signal);
   throw new NixferryError('usage', '--lost sends what a shipment carried; roots cannot be named beside it', {
-    hint: `leave out ${queries.join(' ')}, or --lost`,
+    hint: `leave out ${[...queries, ...(options.withNix === true ? ['--with-nix'] : [])].join(' ')}, or --lost`,
   });
 }
 
@@ -61,8 +65,21 @@ function collectSequences(text: string, before: readonly number[] | undefined): 
   throw new InvalidArgumentError('It must be numbers of shipments, such as 4 or 4-6,9.');
 }
 
+/** All, but for a Nix that was fetched to evaluate with: that one travels when it is asked for. */
+async function rootsToSend(mirror: Mirror): Promise<RootRecord[]> {
+  return (await readRoots(mirror)).filter((root) => nixRootSystem(root) === undefined);
+}
+
+async function nixToSend(mirror: Mirror): Promise<RootRecord[]> {
+  const roots = await nixRootsOf(mirror);
+  if (roots.length > 0) return roots;
+  throw new NixferryError('bad-root', `the mirror ${mirror.directory} holds no Nix to carry along`, {
+    hint: 'fetch one first: nixferry get-nix; for other machines: nixferry get-nix --system aarch64-linux',
+  });
+}
+
 async function rootsNamed(mirror: Mirror, queries: readonly string[]): Promise<RootRecord[]> {
-  const roots = new Map<string, RootRecord>();
+  const roots: RootRecord[] = [];
   for (const query of queries) {
     const found = await findRoots(mirror, query);
     if (found.length === 0) {
@@ -70,7 +87,11 @@ async function rootsNamed(mirror: Mirror, queries: readonly string[]): Promise<R
         hint: `collect it first (nixferry collect ${query}), or see the roots with nixferry status`,
       });
     }
-    for (const root of found) roots.set(root.id, root);
+    roots.push(...found);
   }
-  return [...roots.values()];
+  return uniqueRoots(roots);
+}
+
+function uniqueRoots(roots: readonly RootRecord[]): RootRecord[] {
+  return [...new Map(roots.map((root) => [root.id, root])).values()];
 }
