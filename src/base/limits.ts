@@ -21,8 +21,6 @@ export const LIMITS = {
   localFilesAtOnce: 32,
   nixStatisticsBytes: 1024 * 1024,
   variantBytes: 64 * 1024,
-  /** What `builtins.fetchurl` brings. */
-  fetchedFileBytes: 512 * 1024 * 1024,
   minverBytes: 64 * 1024,
   // Taking a Nix along
   nixPathsFileBytes: 64 * 1024,

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { EXIT, NixferryError, systemErrorCode } from '../base/errors.ts';
 import { quoteForShell } from '../base/shell-word.ts';
+import { joinArgumentPairs } from './argument-pairs.ts';
 import { COMMANDS, type CommandName, isCommandName } from './commands.ts';
 import { createOutput, type Output } from './output.ts';
 import { toNixferryError } from './report-error.ts';
@@ -39,7 +40,7 @@ export async function runProgram(args: readonly string[], name = 'nixferry'): Pr
         state.exitCode = exitCode;
       },
     });
-    await program.parseAsync([...args], { from: 'user' });
+    await program.parseAsync(joinArgumentPairs(args), { from: 'user' });
     return state.exitCode;
   } catch (error) {
     return endWithError(error, output, signals.signal, args);

@@ -10,6 +10,8 @@ import { LIMITS } from '../base/limits.ts';
 const text = z.string().min(1).max(4096);
 const texts = z.array(text).max(10_000);
 
+const module = z.string().min(1).max(LIMITS.variantBytes);
+
 const schema = z.strictObject({
   /** The mirror's folder, relative to the file. */
   mirror: text.optional(),
@@ -27,6 +29,10 @@ const schema = z.strictObject({
   netrc: text.optional(),
   'ca-file': text.optional(),
   jobs: z.int().min(1).max(1024).optional(),
+  /** Changes to evaluate configurations with, each carried too: a list, or a table that names them. */
+  variants: z.union([z.array(module).max(1000), z.record(text, module)]).optional(),
+  /** False: without the built-in changes to a NixOS. */
+  probes: z.boolean().optional(),
   /** Lists of roots under one name: `nixferry collect web` collects `roots.web`. */
   roots: z.record(text, z.union([text, texts])).optional(),
 });
@@ -44,7 +50,16 @@ export interface Config {
   readonly netrcFile: string | undefined;
   readonly caFile: string | undefined;
   readonly jobs: number | undefined;
+  readonly variants: readonly ConfiguredVariant[];
+  readonly probes: boolean | undefined;
   readonly roots: ReadonlyMap<string, readonly string[]>;
+}
+
+export interface ConfiguredVariant {
+  /** Undefined where it stands in a list. */
+  readonly name: string | undefined;
+  /** Settings, a module, or the absolute path of a file with one of these. */
+  readonly source: string;
 }
 
 const EMPTY: Config = {
@@ -59,6 +74,8 @@ const EMPTY: Config = {
   netrcFile: undefined,
   caFile: undefined,
   jobs: undefined,
+  variants: [],
+  probes: undefined,
   roots: new Map(),
 };
 
@@ -106,10 +123,22 @@ export function parseConfig(source: string, path: string): Config {
     netrcFile: file(settings.netrc),
     caFile: file(settings['ca-file']),
     jobs: settings.jobs,
+    variants: listVariants(settings.variants ?? [], base),
+    probes: settings.probes,
     roots: new Map(
       Object.entries(settings.roots ?? {}).map(([name, roots]) => [name, typeof roots === 'string' ? [roots] : roots]),
     ),
   };
+}
+
+/** A file that stands for a variant is named relative to nixferry.toml, like every file in it. */
+function listVariants(
+  variants: readonly string[] | Readonly<Record<string, string>>,
+  base: string,
+): ConfiguredVariant[] {
+  const place = (source: string) => (/^\.{1,2}\/\S+$/.test(source) ? resolve(base, source) : source);
+  if (Array.isArray(variants)) return variants.map((source: string) => ({ name: undefined, source: place(source) }));
+  return Object.entries(variants).map(([name, source]) => ({ name, source: place(source) }));
 }
 
 function parseTomlText(source: string, path: string): unknown {

@@ -1,10 +1,12 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { chmod, lstat, mkdtemp, readdir, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { readFileIfExists } from '../base/files.ts';
-import { LIMITS } from '../base/limits.ts';
+import { pipeline } from 'node:stream/promises';
 import {
-  hashBytes,
+  type Hash,
+  hashFromDigest,
   makeFixedOutputPath,
   makeSourcePath,
   makeTextPath,
@@ -90,13 +92,17 @@ export async function recogniseContent(
   if (makeSourcePath(name, narHash, storeDir, { references }) === storePath) return 'source';
   const file = store.physical(storePath);
   if (!(await lstat(file)).isFile()) return undefined;
-  const bytes = await readFileIfExists(file, LIMITS.fetchedFileBytes);
-  if (bytes === undefined) return undefined;
-  const hash = hashBytes('sha256', bytes);
+  const hash = await hashFile(file);
   if (makeTextPath(name, hash, references, storeDir) === storePath) return 'text';
   return references.length === 0 && makeFixedOutputPath('flat', hash, name, storeDir) === storePath
     ? 'flat'
     : undefined;
+}
+
+async function hashFile(file: string): Promise<Hash> {
+  const digest = createHash('sha256');
+  await pipeline(createReadStream(file), digest);
+  return hashFromDigest('sha256', digest.read() as Buffer);
 }
 
 /** The store that Nix uses when it is not told otherwise: what it has is copied from there rather than fetched again. */

@@ -4,16 +4,15 @@ import { parseStorePath } from '../nix/index.ts';
 import { type ConfigurationTarget, locateConfiguration } from './configuration-target.ts';
 import { chooseFinder, type Finder, type Found } from './evaluate-found.ts';
 import type { EvaluatedTarget, EvaluationOptions, EvaluationRequest } from './evaluation.ts';
-import { installableArguments, type NixSettings } from './evaluation-request.ts';
 import type { EvaluationStore } from './evaluation-store.ts';
 import { fetchInputs, type LockedFlake, lockFlake } from './flake.ts';
 import { type FoundInputs, findInputs } from './found-inputs.ts';
 import { describeInstallable, selectDerivations } from './installable.ts';
 import { evaluationsAtOnce } from './memory-bound.ts';
-import { describeFunction } from './nix-value.ts';
 import { NIXOS_PROBES } from './nixos-probes.ts';
 import { findReadTrees } from './search-path.ts';
-import { moduleExpression, uniqueVariants, type Variant } from './variant.ts';
+import { uniqueVariants, type Variant } from './variant.ts';
+import { goesAround, variantArguments } from './variant-arguments.ts';
 
 /** What the steps of evaluating one root share; each adds what it found. */
 export interface EvaluationWork {
@@ -158,7 +157,7 @@ async function evaluateVariant(
 
 /** The variants that count for this root. Standing ones pass over what is no configuration. */
 function applicable({ request, target }: EvaluationWork, base: EvaluatedBase): Variant[] {
-  if (base.canChange || takesConfiguration(target, request.settings, base.isNixos)) return [...request.variants];
+  if (base.canChange || goesAround(target, request.settings, base.isNixos)) return [...request.variants];
   const asked = request.variants.find(({ isStanding }) => isStanding !== true);
   if (asked === undefined) return [];
   const shown = describeInstallable(request.installable);
@@ -175,15 +174,12 @@ async function findChanged(
 ): Promise<Found> {
   const { request, options, target } = work;
   const shown = describeInstallable(request.installable);
-  const around = variant !== undefined && takesConfiguration(target, request.settings, isNixos);
-  const settings = around ? withConfiguration(request.settings, variant) : request.settings;
-  const modules = variant === undefined || around ? [] : [moduleExpression(variant)];
-  const what = installableArguments(target.installable, settings, options.workingDirectory, system);
+  const { workingDirectory, signal } = options;
   const found = await work.find({
-    args: [...what, '--apply', describeFunction(target.path, modules)],
+    args: variantArguments(target, request.settings, variant, { workingDirectory, system, isNixos }),
     purpose: `evaluating ${shown}${variant === undefined ? '' : ` with the variant '${variant.name}'`}`,
-    workingDirectory: options.workingDirectory,
-    signal: options.signal,
+    workingDirectory,
+    signal,
   });
   for (const file of found.evaluated.log.evaluatedFiles) work.files.add(file);
   for (const copy of found.evaluated.log.copiedSources) work.copies.add(copy);
@@ -206,23 +202,6 @@ function lockedReference({ reference }: { readonly reference: string }, flake: L
   const hash = reference.indexOf('#');
   return flake.reference + (hash === -1 ? '' : reference.slice(hash));
 }
-
-/** Whether variants go in by the argument `configuration`: it must be known what that is without them. */
-function takesConfiguration(target: ConfigurationTarget, settings: NixSettings, isNixos: boolean): boolean {
-  return target.takesConfiguration && (isNixos || settings.arguments.some(({ name }) => name === 'configuration'));
-}
-
-/** The configuration that is meant anyway, imported beside the variant. */
-function withConfiguration(settings: NixSettings, variant: Variant): NixSettings {
-  const given = settings.arguments.find(({ name }) => name === 'configuration');
-  const value = `{ imports = [ (\n${given?.value ?? DEFAULT_CONFIGURATION}\n) ${moduleExpression(variant)} ]; }`;
-  const others = settings.arguments.filter(({ name }) => name !== 'configuration');
-  return { ...settings, arguments: [...others, { kind: 'expression', name: 'configuration', value }] };
-}
-
-// As `<nixpkgs/nixos>` finds it.
-const DEFAULT_CONFIGURATION =
-  'let chosen = builtins.getEnv "NIXOS_CONFIG"; in if chosen == "" then <nixos-config> else chosen';
 
 /** The last thing that Nix said, in one line. */
 function lastError(error: unknown): string {
