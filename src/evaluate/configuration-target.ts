@@ -14,14 +14,19 @@ export interface ConfigurationTarget {
 
 type Caller = Pick<EvaluateCall, 'workingDirectory' | 'signal'>;
 
+/** Has Nix evaluate, with the arguments of `nix eval --json`, and gives the JSON. */
+export type Ask = (args: readonly string[], purpose: string) => Promise<Buffer>;
+
 /**
  * Finds the configuration in an installable: `nixosConfigurations.web` in `.#nixosConfigurations.web.config.system.build.vm`, the whole of
  * `<nixpkgs/nixos>` where `-A system` of it is asked for.
+ * @param ask the Nix that is asked; the one that evaluates for `caller` unless given
  */
 export async function locateConfiguration(
   installable: Installable,
   settings: NixSettings,
   caller: Caller,
+  ask: Ask = async (args, purpose) => (await evaluateValue(undefined, { ...caller, args, purpose })).json,
 ): Promise<ConfigurationTarget> {
   if (installable.kind === 'flake') {
     const hash = installable.reference.indexOf('#') + 1;
@@ -29,7 +34,7 @@ export async function locateConfiguration(
     const reference = hash === 0 ? installable.reference : installable.reference.slice(0, hash) + base;
     return { installable: { ...installable, reference }, path: hash === 0 ? [] : path, takesConfiguration: false };
   }
-  if (await takesConfiguration(installable.file, settings, caller)) {
+  if (await takesConfiguration(installable.file, settings, caller.workingDirectory, ask)) {
     const path = parseAttributePath(installable.attribute).map(({ name }) => name);
     return { installable: { ...installable, attribute: '' }, path, takesConfiguration: true };
   }
@@ -77,12 +82,17 @@ function splitAt(
   return { base: [...text].slice(0, end).join(''), path: parts.slice(index).map(({ name }) => name) };
 }
 
-async function takesConfiguration(file: string, settings: NixSettings, caller: Caller): Promise<boolean> {
-  const expression = fileExpression(file, caller.workingDirectory);
+async function takesConfiguration(
+  file: string,
+  settings: NixSettings,
+  workingDirectory: string,
+  ask: Ask,
+): Promise<boolean> {
+  const expression = fileExpression(file, workingDirectory);
   if (expression === undefined) return false;
   const asked = `let f = ${expression}; in builtins.isFunction f && builtins.functionArgs f ? configuration`;
   const searchPath = settings.searchPath.flatMap((entry) => ['-I', entry]);
   const args = [...searchPath, '--impure', '--expr', asked];
-  const { json } = await evaluateValue(undefined, { ...caller, args, purpose: `reading ${file}` });
+  const json = await ask(args, `reading ${file}`);
   return JSON.parse(json.toString('utf8')) === true;
 }
