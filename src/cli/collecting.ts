@@ -9,7 +9,6 @@ import { parseRootRequests, type RootRequest } from '../collect/root-request.ts'
 import type { Config } from '../config/config.ts';
 import { DEFAULT_UPSTREAM } from '../config/default-trust.ts';
 import { readDerivationOutputNames, readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
-import { PLAIN_SETTINGS } from '../evaluate/evaluation-request.ts';
 import { evaluateInstallable } from '../evaluate/installable.ts';
 import { openLocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
@@ -19,13 +18,14 @@ import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
 import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
 import { type CommonOptions, collectValues, wholeNumber } from './common-options.ts';
+import { addEvaluatingOptions, describeSettings, type EvaluatingOptions, readEvaluating } from './evaluating.ts';
 import { Evaluations } from './evaluations.ts';
 import type { CommandRun } from './run.ts';
 import { addUpstreamOptions, httpOptions, readTrustedPublicKeys, type UpstreamOptions } from './upstream-options.ts';
 
 // What plan, collect and export share: where roots and paths come from, and whom to trust.
 
-export interface CollectOptions extends CommonOptions, UpstreamOptions {
+export interface CollectOptions extends CommonOptions, UpstreamOptions, EvaluatingOptions {
   readonly file?: string;
   readonly attr?: readonly string[];
   readonly channelsBase?: string;
@@ -38,7 +38,7 @@ export interface CollectOptions extends CommonOptions, UpstreamOptions {
 
 export function addCollectOptions(command: Command): Command {
   const help = `binary cache to copy from; repeat for more, asked in order (default: ${DEFAULT_UPSTREAM})`;
-  return addUpstreamOptions(command, help)
+  return addEvaluatingOptions(addUpstreamOptions(command, help))
     .argument(
       '[roots...]',
       'store paths, links to them, files of paths (- for stdin), channel:NAME, flake outputs, names from nixferry.toml',
@@ -146,11 +146,13 @@ async function resolveAll(
   const { onProgress } = output;
   const workingDirectory = process.cwd();
   const channelsBase = options.channelsBase ?? config.channelsBase ?? DEFAULT_CHANNELS_BASE;
+  const evaluating = await readEvaluating(options, config);
+  const { settings } = evaluating;
+  const told = describeSettings(settings);
   const requests = [
     ...(await parseRootRequests(texts, { workingDirectory, storeDir, named: config.roots })),
     ...fileRequests(options),
-  ];
-  const { variants, probes, settings } = { variants: [], probes: true, settings: PLAIN_SETTINGS };
+  ].map((request) => (request.kind === 'installable' ? { ...request, request: `${request.request}${told}` } : request));
   const list = (source: string) => readStorePathsList(source, { http, storeDir, signal, channelsBase });
   const sources: RootSources = {
     storeDir,
@@ -158,7 +160,7 @@ async function resolveAll(
     channel: (name) => list(`channel:${name}`),
     evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, settings, signal }),
     explore: (installable) =>
-      evaluations.open({ installable, variants, probes, settings }, { storeDir, workingDirectory, onProgress, signal }),
+      evaluations.open({ ...evaluating, installable }, { storeDir, workingDirectory, onProgress, signal }),
     outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir),
     outputNames: (drvPath) => readDerivationOutputNames(drvPath, storeDir),
     onOnlyRun: (request) =>
@@ -166,7 +168,20 @@ async function resolveAll(
         `${request} is no derivation, so it is carried to be run only: name a flake output, or -f FILE -A ATTR`,
       ),
   };
-  return resolveRoots(requests, sources, options.scope ?? (variants.length > 0 ? 'reconfigure' : undefined));
+  return resolveRoots(requests, sources, chosenScope(options));
+}
+
+/** Whoever names a variant wants to be able to change to it. */
+function chosenScope({ scope, variant = [] }: CollectOptions): Scope | undefined {
+  if (variant.length === 0) return scope;
+  if (scope !== 'run') return scope ?? 'reconfigure';
+  throw new NixferryError(
+    'usage',
+    'a variant has no use at scope run, which carries what runs and nothing to change it',
+    {
+      hint: 'leave --scope run out',
+    },
+  );
 }
 
 function fileRequests(options: CollectOptions): RootRequest[] {
