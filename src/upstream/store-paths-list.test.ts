@@ -45,6 +45,12 @@ test('readStorePathsList ignores blank lines, blanks around a path, and a missin
   assert.deepEqual(await readText(''), []);
 });
 
+test('readStorePathsList ignores lines that begin with a number sign, and counts them', async () => {
+  const list = `# what the lab wants: ${paths[0]}\n${paths[1]}\n  #${paths[2]}\n#\n${paths[3]}`;
+  assert.deepEqual(await readText(list), [paths[1], paths[3]]);
+  await assert.rejects(readText(`# one\n\n${paths[0]} # not a comment\n`), /line 3: /);
+});
+
 test('readStorePathsList names the line that is no store path', async () => {
   for (const line of ['nonsense', '/nix/store/short-name', '/gnu/store/abc', `${paths[0]}/bin/x`, 'x'.repeat(5000)]) {
     await assert.rejects(readText(`${paths[0]}\n\n${line}\n${paths[1]}\n`), (error: Error & { code?: string }) => {

@@ -22,8 +22,8 @@ export interface StorePathsListOptions {
 }
 
 /**
- * Reads a list of store paths, one a line, blank lines ignored, plain or compressed with xz, zstd, gzip or bzip2 (told
- * by its first bytes).
+ * Reads a list of store paths, one a line, blank lines and lines that begin with `#` ignored, plain or compressed with xz,
+ * zstd, gzip or bzip2 (told by its first bytes).
  * @param source an http, https or file address, `channel:NAME`, `-` for standard input, the name of a file, or bytes
  * @throws NixferryError `bad-root`, with the number of the line, for a line that is no store path, for a missing file and for
  * a list beyond LIMITS.storePathsListBytes; HttpError; `damage` for broken compression; the signal's reason
@@ -40,7 +40,7 @@ export async function* readStorePathsList(
   for await (const line of splitLines(decompressStream(compression, stream, { maxBytes, signal }), name)) {
     lineNumber += 1;
     const text = line.trim();
-    if (text !== '') yield parseLine(text, storeDir, name, lineNumber);
+    if (text !== '' && !text.startsWith('#')) yield parseLine(text, storeDir, name, lineNumber);
   }
 }
 
@@ -174,7 +174,7 @@ function parseLine(text: string, storeDir: string, name: string, lineNumber: num
 
 function badLine(name: string, lineNumber: number, what: string, cause?: unknown): NixferryError {
   return new NixferryError('bad-root', `${name}, line ${lineNumber}: ${what}`, {
-    hint: 'the list must hold one store path a line',
+    hint: 'the list must hold one store path a line; a line that begins with # is a comment',
     cause,
   });
 }
