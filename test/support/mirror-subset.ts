@@ -3,7 +3,9 @@
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import {
+  formatNarInfo,
   formatRealisationPath,
+  hashPartOf,
   type NarInfo,
   parseNarInfo,
   parseRealisation,
@@ -46,26 +48,37 @@ export async function readWholeCache(directory: string): Promise<WholeCache> {
   return { directory, infos, realisations };
 }
 
-/** Takes about that share of the paths away, and with each all that refers to it; of the realisations a tenth of that share. */
-export async function makeSubset(
-  whole: WholeCache,
-  directory: string,
-  random: Random,
-  removedShare: number,
-): Promise<CacheSubset> {
+export interface SubsetOptions {
+  readonly whole: WholeCache;
+  /** Where to make it. */
+  readonly directory: string;
+  readonly random: Random;
+  /** About that share of the paths goes, and with each all that refers to it; of the realisations a tenth of that share. */
+  readonly removedShare: number;
+  /** About that share of what is left loses its signatures. */
+  readonly unsignedShare: number;
+}
+
+export async function makeSubset(options: SubsetOptions): Promise<CacheSubset> {
+  const { whole, directory, random, removedShare, unsignedShare } = options;
   const removed = new Set<StorePath>([...whole.infos.keys()].filter(() => random.next() < removedShare));
   const referrers = referrersOf(whole);
   for (const gone of removed) for (const referrer of referrers.get(gone) ?? []) removed.add(referrer);
-  const infos = new Map([...whole.infos].filter(([storePath]) => !removed.has(storePath)));
+  const kept = [...whole.infos.values()].filter(({ storePath }) => !removed.has(storePath));
   const realisations = new Map([...whole.realisations].filter(() => random.next() >= removedShare / 10));
-
   await mkdir(path.join(directory, 'realisations'), { recursive: true });
   await writeFile(path.join(directory, 'nix-cache-info'), 'StoreDir: /nix/store\nWantMassQuery: 1\n');
   await symlink(path.join(whole.directory, 'nar'), path.join(directory, 'nar'));
-  const names = [...infos.keys()].map((storePath) => `${path.basename(storePath).slice(0, 32)}.narinfo`);
-  for (const name of [...names, ...realisations.keys()]) {
-    await symlink(path.join(whole.directory, name), path.join(directory, name));
+  const infos = new Map<StorePath, NarInfo>();
+  for (const info of kept) {
+    const name = `${hashPartOf(info.storePath)}.narinfo`;
+    const isUnsigned = random.next() < unsignedShare;
+    const shown = isUnsigned ? { ...info, signatures: [] } : info;
+    infos.set(info.storePath, shown);
+    if (isUnsigned) await writeFile(path.join(directory, name), formatNarInfo(shown));
+    else await symlink(path.join(whole.directory, name), path.join(directory, name));
   }
+  for (const name of realisations.keys()) await symlink(path.join(whole.directory, name), path.join(directory, name));
   return {
     directory,
     infos,
