@@ -102,6 +102,10 @@ let
     mkdir -p $out/lib
     for file in $files; do cp "\${"$"}{file#*=}" "$out/lib/\${"$"}{file%%=*}"; done
     chmod -R u+w $out
+    # Some of them say where their own libraries are.
+    for file in $out/lib/*; do
+      case $file in */ld-linux* | */libc.so*) ;; *) patchelf --force-rpath --set-rpath $out/lib $file ;; esac
+    done
   '';
   program = make "nix-cli-${version}" { } ''
     mkdir -p $out/bin
