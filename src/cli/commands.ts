@@ -39,6 +39,11 @@ export const COMMANDS = {
     summary: 'bring a Nix without installing it, to evaluate with or to carry along',
     load: () => import('./commands/get-nix.ts'),
   },
+  rehearse: {
+    side: CONNECTED,
+    summary: 'rebuild roots with real Nix without a network, from the mirror alone',
+    load: () => import('./commands/rehearse.ts'),
+  },
   ack: {
     side: CONNECTED,
     summary: 'take in the receipt of a site: what it holds is not sent again',

@@ -17,6 +17,8 @@ export interface TargetOutcome {
    * evaluate it. `recorded`: the derivation that was collected was built without evaluating. `none`: a root without derivations.
    */
   readonly evaluation: 'same' | 'other' | 'not-collected' | 'refused' | 'recorded' | 'none';
+  /** Whether evaluating found a NixOS; only where it was evaluated. */
+  readonly isNixos?: boolean;
   /** What was run, in order. */
   readonly commands: readonly string[];
   /** In full and sorted, as all lists of paths here. */

@@ -2,6 +2,7 @@ import { NixferryError } from '../base/errors.ts';
 import { parseDescription, type ValueDescription } from '../evaluate/nix-value.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { parseStorePath, type StorePath } from '../nix/index.ts';
+import { ROOM_CACHE } from './cache-view.ts';
 import { type Forecast, forecast } from './forecast.ts';
 import { findFailures, type MissingThing } from './missing.ts';
 import type { NixStory, Saying } from './nix-messages.ts';
@@ -20,13 +21,17 @@ export interface TargetOrder {
   readonly variant: string | undefined;
   /** What was collected for it; none for a variant that was not. */
   readonly recorded: readonly BuildOrder[];
-  /** How Nix is asked anew what it is; undefined where only the derivation that was collected can be built. */
-  readonly question: Question | undefined;
+  /**
+   * How Nix is asked anew what it is, once it is known whether the root is a NixOS; undefined where only the derivation that was collected can
+   * be built.
+   */
+  readonly question: ((isNixos: boolean) => Question) | undefined;
 }
 
 /** How `nix` is called to print what `describeFunction` describes. */
 export interface Question {
-  readonly args: readonly string[];
+  /** Arguments; a call for each kind of machine. */
+  readonly calls: readonly (readonly string[])[];
   readonly env: Readonly<Record<string, string>>;
   /** Of the derivations that a description names, those that are wanted; throws NixferryError when there are none. */
   select(description: ValueDescription): readonly { drvPath: string; outputs: readonly string[] }[];
@@ -40,33 +45,40 @@ export interface TargetInputs {
   readonly signal: AbortSignal;
 }
 
-/** Evaluates a target in the room, foretells what building it takes, and builds it. */
-export async function rehearseTarget(order: TargetOrder, inputs: TargetInputs): Promise<TargetOutcome> {
-  const { variant, question, recorded } = order;
-  const { nix, mirror } = inputs;
-  if (question === undefined) {
-    // The files come out of the mirror, and with them those that they refer to.
-    const fetch = await nix.run('nix-store', ['--realise', ...recorded.map(({ drvPath }) => drvPath)]);
-    if (fetch.exitCode === 0) return build(order, recorded, 'recorded', [fetch], inputs);
+/**
+ * Evaluates a target in the room, foretells what building it takes, and builds it.
+ * @param isNixos whether the root was found to be a NixOS
+ */
+export async function rehearseTarget(
+  order: TargetOrder,
+  isNixos: boolean,
+  inputs: TargetInputs,
+): Promise<TargetOutcome> {
+  const { variant, recorded } = order;
+  const { nix } = inputs;
+  if (order.question === undefined) {
+    // Realising them would build them at once; this way the files come out of the mirror, and with them those that they refer to.
+    const files = recorded.map(({ drvPath }) => drvPath);
+    const fetch = await nix.run('nix', ['copy', '--derivation', '--from', `file://${ROOM_CACHE}`, ...files]);
+    if (fetch.exitCode === 0) return build(variant, recorded, 'recorded', [fetch], inputs);
     return conclude({ variant, wanted: recorded, evaluation: 'recorded', runs: [fetch], foretold: [], inputs });
   }
-  const asked = await nix.run('nix', question.args, question.env);
-  const answer = readAnswer(asked, question, mirror.storeDir);
-  if ('refused' in answer) {
-    const run = { ...asked, exitCode: asked.exitCode === 0 ? 1 : asked.exitCode };
-    return conclude({
-      variant,
-      wanted: [],
-      evaluation: 'refused',
-      runs: [run],
-      foretold: [],
-      inputs,
-      note: answer.refused,
-    });
+  const question = order.question(isNixos);
+  const runs: NixRun[] = [];
+  const wanted: BuildOrder[] = [];
+  let foundNixos = isNixos;
+  for (const call of question.calls) {
+    const run = await nix.run('nix', call, question.env);
+    runs.push(run);
+    const answer = readAnswer(run, question, inputs.mirror.storeDir);
+    if ('refused' in answer) {
+      return conclude({ variant, wanted, evaluation: 'refused', runs, foretold: [], inputs, note: answer.refused });
+    }
+    wanted.push(...answer.orders);
+    foundNixos ||= answer.isNixos;
   }
-  const isSame = sameDerivations(answer.orders, recorded);
-  const evaluation = recorded.length === 0 ? 'not-collected' : isSame ? 'same' : 'other';
-  return build(order, answer.orders, evaluation, [asked], inputs);
+  const evaluation = recorded.length === 0 ? 'not-collected' : sameDerivations(wanted, recorded) ? 'same' : 'other';
+  return { ...(await build(variant, wanted, evaluation, runs, inputs)), isNixos: foundNixos };
 }
 
 /** Fetches paths into the room: evaluation inputs, and roots that have no derivations. */
@@ -87,7 +99,7 @@ export async function rehearsePaths(
 const PATHS_PER_RUN = 500;
 
 async function build(
-  { variant }: TargetOrder,
+  variant: string | undefined,
   wanted: readonly BuildOrder[],
   evaluation: TargetOutcome['evaluation'],
   before: readonly NixRun[],
@@ -133,7 +145,8 @@ async function conclude(parts: Conclusion): Promise<TargetOutcome> {
         : built.filter((path) => !foretold.some(({ builds }) => builds.has(path as StorePath))),
     said: distinct(said),
   };
-  if (runs.every(({ exitCode }) => exitCode === 0)) return { ...common, verdict: 'complete', missing: [], failed: [] };
+  if (note === undefined && runs.every(({ exitCode }) => exitCode === 0))
+    return { ...common, verdict: 'complete', missing: [], failed: [] };
   const failures = await Promise.all(stories.map((story) => findFailures(story, mirror.storeDir, nix.outside)));
   const missing = explained(
     failures.flatMap((each) => each.missing),
@@ -168,12 +181,14 @@ function readAnswer(
   { exitCode, stdout }: NixRun,
   question: Question,
   storeDir: string,
-): { readonly orders: readonly BuildOrder[] } | { readonly refused: string | undefined } {
+): { readonly orders: readonly BuildOrder[]; readonly isNixos: boolean } | { readonly refused: string | undefined } {
   if (exitCode !== 0) return { refused: undefined };
   try {
-    const selected = question.select(parseDescription(Buffer.from(stdout)));
+    const description = parseDescription(Buffer.from(stdout));
+    const selected = question.select(description);
     return {
       orders: selected.map(({ drvPath, outputs }) => ({ drvPath: parseStorePath(drvPath, storeDir), outputs })),
+      isNixos: description.isNixos,
     };
   } catch (error) {
     if (error instanceof NixferryError) return { refused: error.message };

@@ -108,9 +108,12 @@ async function rehearseRoot(root: RootOrder, inputs: TargetInputs, onProgress: O
     begin('fetch');
     outcomes.push(await rehearsePaths(record.rootPaths.map(inFull), undefined, inputs));
   }
+  let isNixos = false;
   for (const target of targets) {
     begin(target.variant ?? 'build');
-    outcomes.push(await rehearseTarget(target, inputs));
+    const outcome = await rehearseTarget(target, isNixos, inputs);
+    outcomes.push(outcome);
+    isNixos ||= outcome.isNixos === true;
   }
   const verdict = worstVerdict(outcomes.map((outcome) => outcome.verdict));
   return { id: record.id, name: record.name, verdict, targets: outcomes };
