@@ -8,6 +8,7 @@ import { formatNarListing, narListing } from '../nix/nar-listing.ts';
 import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
 import { ByteCache } from './byte-cache.ts';
 import { etagOfBytes } from './etag.ts';
+import { narInfoOfAnswer } from './express/express-answer.ts';
 import type { ServedNarInfo } from './narinfo-cache.ts';
 import type { ServeContext } from './serve-context.ts';
 
@@ -29,7 +30,7 @@ export class ListingMaker {
 
   /** Undefined when the NAR is too large for this, in a compression that we do not know, damaged, or gone. */
   async make(narInfo: ServedNarInfo): Promise<Listing | 'busy' | undefined> {
-    const info = parseNarInfo(narInfo.bytes, this.#context.storeDir);
+    const info = parseNarInfo(narInfoOfAnswer(narInfo.answer), this.#context.storeDir);
     const known = this.#made.get(info.narHash) ?? this.#making.get(info.narHash);
     if (known !== undefined) return known;
     if (info.narSizeBytes > LIMITS.listingNarBytes) return undefined;
@@ -48,7 +49,7 @@ export class ListingMaker {
     const opened = await files.open(info.url);
     if (opened === undefined) return undefined;
     try {
-      const nar = decompressStream(compression, opened.stream, { maxBytes: info.narSizeBytes, signal: stopping });
+      const nar = decompressStream(compression, opened.chunks(), { maxBytes: info.narSizeBytes, signal: stopping });
       const bytes = Buffer.from(formatNarListing(await narListing(nar)));
       const listing = { bytes, etag: etagOfBytes(bytes) };
       this.#made.set(info.narHash, listing, bytes.length);
@@ -58,7 +59,7 @@ export class ListingMaker {
       log.error({ nar: info.url, err: error }, 'listing could not be made');
       return undefined;
     } finally {
-      opened.stream.destroy();
+      opened.close();
     }
   }
 }

@@ -1,6 +1,7 @@
 import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { buildApp } from './app.ts';
+import { openExpressLane } from './express/express-lane.ts';
 import type { ListenAddress } from './listen-address.ts';
 import { openServeContext, type ServeContextOptions } from './serve-context.ts';
 
@@ -21,8 +22,10 @@ export interface LocalServer {
 /** Throws `not-a-mirror`, `newer-format`, and what listening throws. */
 export async function openLocalServer(options: LocalServerOptions): Promise<LocalServer> {
   const stopping = new AbortController();
-  const app = buildApp(await openServeContext(options, stopping.signal));
+  const context = await openServeContext(options, stopping.signal);
+  const app = buildApp(context);
   const { server } = app;
+  const lane = openExpressLane(server, context);
   server.maxConnections = LIMITS.connectionsPerWorker;
   await listen(app, options.address);
   const bound = server.address();
@@ -36,8 +39,9 @@ export async function openLocalServer(options: LocalServerOptions): Promise<Loca
   const closeGently = async (): Promise<void> => {
     stopping.abort();
     // A connection that was busy when the server closed is kept for further requests unless it is swept up once it is idle.
-    const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-    const cutOff = setTimeout(() => server.closeAllConnections(), options.shutdownGraceMs ?? LIMITS.shutdownGraceMs);
+    lane.closeIdle();
+    const sweep = setInterval(() => lane.closeIdle(), IDLE_SWEEP_MS);
+    const cutOff = setTimeout(() => lane.closeAll(), options.shutdownGraceMs ?? LIMITS.shutdownGraceMs);
     try {
       await app.close();
     } finally {
@@ -50,7 +54,7 @@ export async function openLocalServer(options: LocalServerOptions): Promise<Loca
     close,
     closeNow: async () => {
       const closed = close();
-      server.closeAllConnections();
+      lane.closeAll();
       await closed;
     },
   };

@@ -7,13 +7,14 @@ import type { HashPart } from '../nix/store-path.ts';
 import { ByteCache } from './byte-cache.ts';
 import type { ChangeWatch } from './change-watch.ts';
 import { etagOfBytes } from './etag.ts';
+import { formatNarInfoAnswer } from './express/express-answer.ts';
 import type { LimitedLog } from './limited-log.ts';
 import type { ServedFiles } from './served-files.ts';
 
 export interface ServedNarInfo {
-  /** As on the disk. */
-  readonly bytes: Buffer;
   readonly etag: string;
+  /** What of an HTTP answer is this narinfo's own, rendered; `narInfoOfAnswer` gives its bytes as on the disk. */
+  readonly answer: string;
 }
 
 export interface NarInfoCacheOptions {
@@ -41,6 +42,12 @@ export class NarInfoCache {
     this.#entries = new ByteCache(options.maxBytes ?? LIMITS.servedNarInfoCacheBytes);
   }
 
+  /** The narinfo when it is in memory and nothing has changed on the disk; undefined says nothing. Any text will do. */
+  atHand(text: string): ServedNarInfo | undefined {
+    const entry = this.#entries.get(text);
+    return entry !== undefined && entry.version === this.#watch.version() ? entry : undefined;
+  }
+
   /** The narinfo, or undefined when there is none, or none that a client could make use of: unreadable, or its NAR is not here. */
   async find(hashPart: HashPart): Promise<ServedNarInfo | undefined> {
     const version = this.#watch.version();
@@ -57,7 +64,7 @@ export class NarInfoCache {
   async #load(hashPart: HashPart, version: number, known: CacheEntry | undefined): Promise<ServedNarInfo | undefined> {
     const entry = await this.#read(hashPart, version, known);
     if (entry === undefined) this.#entries.delete(hashPart);
-    else this.#entries.set(hashPart, entry, entry.bytes.length + ENTRY_OVERHEAD_BYTES);
+    else this.#entries.set(ownText(hashPart), entry, entry.answer.length + ENTRY_OVERHEAD_BYTES);
     return entry;
   }
 
@@ -65,12 +72,11 @@ export class NarInfoCache {
     const name = narInfoName(hashPart);
     const bytes = await this.#readBytes(name);
     if (bytes === undefined) return undefined;
-    const same = known?.bytes.equals(bytes) === true;
-    const nar = same ? known.nar : this.#parse(hashPart, name, bytes);
+    const etag = etagOfBytes(bytes);
+    const same = known?.etag === etag ? known : undefined;
+    const nar = same?.nar ?? this.#parse(hashPart, name, bytes);
     if (nar === undefined || !(await this.#narIsHere(name, nar))) return undefined;
-    if (same) return { ...known, version };
-    // A buffer of its own: a slice would keep the whole that it was cut from in memory.
-    return { bytes: Buffer.from(bytes), etag: etagOfBytes(bytes), version, nar };
+    return { etag, answer: same?.answer ?? formatNarInfoAnswer(bytes, etag), version, nar };
   }
 
   async #readBytes(name: string): Promise<Buffer | undefined> {
@@ -117,9 +123,14 @@ interface CacheEntry extends ServedNarInfo {
   readonly nar: NarFile;
 }
 
-/** Roughly what an entry costs beside its bytes. */
+/** Roughly what an entry costs beside its text: key, place in the map, objects, the name of the NAR. */
 const ENTRY_OVERHEAD_BYTES = 512;
 
+/** A text that was cut out of another keeps the whole of that in memory. */
+function ownText(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1');
+}
+
 function narFile(info: NarInfo): NarFile {
-  return { name: info.url, sizeBytes: info.fileSizeBytes };
+  return { name: ownText(info.url), sizeBytes: info.fileSizeBytes };
 }

@@ -1,10 +1,11 @@
 import type { OutgoingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { StoredFile } from '../mirror/storage.ts';
 import { etagOfFile, matchesIfNoneMatch, matchesIfRange } from './etag.ts';
 import { parseRange } from './range.ts';
+import { type FilePart, sendFileBody } from './send-file-body.ts';
+import { formatSendfileValue, type SendfileHeader } from './sendfile-header.ts';
 import type { ServeContext } from './serve-context.ts';
-import { streamBody } from './stream-body.ts';
 
 /** A body under this name never changes: caches may keep it for good. */
 export const CACHE_FOREVER = 'public, max-age=31536000, immutable';
@@ -43,54 +44,76 @@ export async function sendFile(
   reply: FastifyReply,
   answer: FileAnswer,
 ): Promise<FastifyReply | undefined> {
-  const { files } = context;
-  const { name } = answer;
-  const stored = await files.stat(name);
-  if (stored === undefined) return sendMissing(reply);
-  const etag = answer.etag ?? etagOfFile(stored);
-  reply.header('etag', etag).header('cache-control', answer.cacheControl).header('accept-ranges', 'bytes');
-  if (matchesIfNoneMatch(request.headers['if-none-match'], etag)) return reply.code(304).send();
-  reply.header('content-type', answer.contentType);
-  // Range is defined for GET alone (RFC 9110, 14.2): HEAD tells of the whole.
-  if (request.method === 'HEAD') return reply.header('content-length', stored.sizeBytes).send();
-  const range = matchesIfRange(request.headers['if-range']?.toString(), etag)
-    ? parseRange(request.headers.range, stored.sizeBytes)
-    : undefined;
-  if (range === 'unsatisfiable') {
-    reply.header('content-range', `bytes */${stored.sizeBytes}`).header('cache-control', CACHE_NEVER);
+  if (context.sendfileHeader !== undefined) return sendByProxy(context, context.sendfileHeader, reply, answer);
+  const file = await context.files.open(answer.name);
+  if (file === undefined) return sendMissing(reply);
+  const part = setHead(request, reply, answer, file);
+  if (part === undefined) {
+    file.close();
+    return reply.code(304).send();
+  }
+  if (part === 'unsatisfiable') {
+    file.close();
     return sendText(reply, 416, 'the file ends before the range that was asked for');
   }
-  const opened = await files.open(name, range);
-  if (opened === undefined) return sendMissing(reply);
-  if (opened.sizeBytes !== stored.sizeBytes) {
-    // Replaced between the two looks at it: what was said of the old one does not hold.
-    opened.stream.destroy();
-    return sendFile(context, request, reply, answer);
+  // Range is defined for GET alone (RFC 9110, 14.2), so HEAD has told of the whole by now.
+  if (request.method === 'HEAD') {
+    file.close();
+    return reply.send();
   }
-  const lengthBytes = range === undefined ? stored.sizeBytes : range.end - range.start + 1;
-  if (range !== undefined) {
-    reply.code(206).header('content-range', `bytes ${range.start}-${range.end}/${stored.sizeBytes}`);
-  }
-  reply.header('content-length', lengthBytes);
-  await sendStream(context, reply, name, opened.stream, lengthBytes);
+  await sendBody(context, reply, answer.name, { ...part, file });
   return undefined;
 }
 
-/** Past fastify, which would not notice when the file ends early. */
-async function sendStream(
-  context: ServeContext,
+/** Says in status and header fields what will be sent; undefined when the client has it already. */
+function setHead(
+  request: FastifyRequest,
   reply: FastifyReply,
-  name: string,
-  stream: Readable,
-  lengthBytes: number,
-): Promise<void> {
+  answer: FileAnswer,
+  file: StoredFile,
+): Pick<FilePart, 'startByte' | 'lengthBytes'> | 'unsatisfiable' | undefined {
+  const { sizeBytes } = file;
+  const etag = answer.etag ?? etagOfFile(file);
+  reply.header('etag', etag).header('cache-control', answer.cacheControl).header('accept-ranges', 'bytes');
+  if (matchesIfNoneMatch(request.headers['if-none-match'], etag)) return undefined;
+  reply.header('content-type', answer.contentType);
+  const counts = request.method === 'GET' && matchesIfRange(request.headers['if-range']?.toString(), etag);
+  const range = counts ? parseRange(request.headers.range, sizeBytes) : undefined;
+  if (range === 'unsatisfiable') {
+    reply.header('content-range', `bytes */${sizeBytes}`).header('cache-control', CACHE_NEVER);
+    return range;
+  }
+  const startByte = range?.start ?? 0;
+  const lengthBytes = range === undefined ? sizeBytes : range.end - range.start + 1;
+  if (range !== undefined) reply.code(206).header('content-range', `bytes ${range.start}-${range.end}/${sizeBytes}`);
+  reply.header('content-length', lengthBytes);
+  return { startByte, lengthBytes };
+}
+
+/** Past fastify, which would not notice when the file ends early. */
+async function sendBody(context: ServeContext, reply: FastifyReply, name: string, part: FilePart): Promise<void> {
   reply.hijack();
   reply.raw.writeHead(reply.statusCode, reply.getHeaders() as OutgoingHttpHeaders);
   try {
-    await streamBody(reply.raw, stream, lengthBytes);
+    await sendFileBody(reply.raw, part, context.buffers);
   } catch (error) {
     context.log.error({ name, err: error }, 'transfer broken off');
   }
+}
+
+/** Leaves body, ranges and conditions to the web server in front of us, and tells it which file. */
+async function sendByProxy(
+  context: ServeContext,
+  header: SendfileHeader,
+  reply: FastifyReply,
+  { name, contentType, cacheControl }: FileAnswer,
+): Promise<FastifyReply> {
+  if ((await context.files.stat(name)) === undefined) return sendMissing(reply);
+  return reply
+    .header(header, formatSendfileValue(header, context.directory, name))
+    .header('content-type', contentType)
+    .header('cache-control', cacheControl)
+    .send();
 }
 
 /** 404: Nix goes on to the next substituter, or builds. */

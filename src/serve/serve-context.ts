@@ -8,12 +8,16 @@ import { NixFormatError } from '../nix/format-error.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
+import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
+import { TransferBuffers } from './transfer-buffers.ts';
 
 export interface ServeContextOptions {
   readonly mirrorDirectory: string;
   /** Overrides what the mirror's nix-cache-info says. Lower is asked first. */
   readonly priority?: number | undefined;
+  /** Have the web server in front of us send the files. */
+  readonly sendfileHeader?: SendfileHeader | undefined;
   readonly logger: Logger;
 }
 
@@ -22,6 +26,8 @@ export interface ServeContext {
   readonly directory: string;
   readonly storeDir: string;
   readonly priority: number | undefined;
+  readonly sendfileHeader: SendfileHeader | undefined;
+  readonly buffers: TransferBuffers;
   readonly files: ServedFiles;
   readonly narInfos: NarInfoCache;
   readonly log: LimitedLog;
@@ -31,7 +37,7 @@ export interface ServeContext {
 
 /** Looks at the mirror before anything listens. Throws `not-a-mirror` or `newer-format`. */
 export async function openServeContext(options: ServeContextOptions, stopping: AbortSignal): Promise<ServeContext> {
-  const { mirrorDirectory: directory, logger, priority } = options;
+  const { mirrorDirectory: directory, logger, priority, sendfileHeader } = options;
   await checkFolder(directory);
   await checkMirrorFormat(privateLayout(directory));
   const files = await openServedFiles(directory);
@@ -39,7 +45,8 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const log = limitLog(logger);
   const watch = new ChangeWatch(() => files.changeToken());
   const narInfos = new NarInfoCache({ files, storeDir, watch, log });
-  return { directory, storeDir, priority, files, narInfos, log, stopping };
+  const buffers = new TransferBuffers();
+  return { directory, storeDir, priority, sendfileHeader, buffers, files, narInfos, log, stopping };
 }
 
 async function checkFolder(directory: string): Promise<void> {

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { isHashPart } from '../../nix/store-path.ts';
+import { NARINFO_TYPE, narInfoOfAnswer } from '../express/express-answer.ts';
 import { CACHE_SHORTLY, sendBytes, sendMalformed, sendMissing } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
 
@@ -14,9 +15,9 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
       const found = await context.narInfos.find(hash);
       if (found === undefined) return sendMissing(reply);
       return sendBytes(request, reply, {
-        bytes: found.bytes,
+        bytes: narInfoOfAnswer(found.answer),
         etag: found.etag,
-        contentType: 'text/x-nix-narinfo',
+        contentType: NARINFO_TYPE,
         cacheControl: CACHE_SHORTLY,
       });
     },
