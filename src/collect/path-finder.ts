@@ -1,9 +1,9 @@
+import { Batches } from '../base/batches.ts';
 import type { LocalPath, LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { hashPartOf, type NarInfo, type PublicKey, type StorePath } from '../nix/index.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { describeUntrusted, isAcceptable } from './acceptable.ts';
-import { Batches } from './batches.ts';
 import type { CollectProblem, NarInfoFinder } from './plan.ts';
 
 /** A path that will be fetched from an upstream, or dumped from a store of this machine where no upstream has it. */
