@@ -28,26 +28,40 @@ export interface ExportOptions {
   readonly tools?: boolean | undefined;
 }
 
+export interface ExportRootOptions extends Omit<ExportOptions, 'upstream'> {
+  readonly root: string;
+  /** Of the upstream. */
+  readonly publicKey: string;
+  readonly flags?: readonly string[] | undefined;
+}
+
 export interface Medium {
   readonly directory: string;
+  /** The connected mirror that it was packed from. */
+  readonly mirror: string;
   /** The connected mirror's key, as `keys show` prints it. */
   readonly senderKey: string;
 }
 
 /** `nixferry export ROOT`: collects from the upstream and packs for the site. */
-export async function exportToMedium(options: ExportOptions): Promise<Medium> {
-  const { nix, upstream, command = nixferryCommand } = options;
+export function exportToMedium({ upstream, ...options }: ExportOptions): Promise<Medium> {
+  return exportRootToMedium({ ...options, root: upstream.root, publicKey: upstream.publicKey });
+}
+
+/** The same for whatever can be a root. */
+export async function exportRootToMedium(options: ExportRootOptions): Promise<Medium> {
+  const { nix, command = nixferryCommand, flags = [] } = options;
   const mirror = path.join(options.directory, 'mirror');
   const medium = path.join(options.directory, 'medium');
-  const trust = ['--upstream', options.url, '--trusted-public-key', upstream.publicKey];
+  const trust = ['--upstream', options.url, '--trusted-public-key', options.publicKey];
   const tools = options.tools === true ? [] : ['--no-tools'];
   await nix.run(
     command,
-    ['export', upstream.root, ...trust, '--to', medium, '--site', options.site, '--mirror', mirror, ...tools],
+    ['export', options.root, ...trust, '--to', medium, '--site', options.site, '--mirror', mirror, ...tools, ...flags],
     { timeoutMs: 300_000 },
   );
   const keys = await nix.run(command, ['keys', 'show', '--mirror', mirror]);
-  return { directory: medium, senderKey: publicKeyLine(keys) };
+  return { directory: medium, mirror, senderKey: publicKeyLine(keys) };
 }
 
 export interface Site extends AsyncDisposable {

@@ -1,0 +1,62 @@
+// A machine of the isolated side that has the configuration of the package set's site, changes it, and rebuilds itself.
+
+import { cp, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Site } from './carry.ts';
+import { createNixEnvironment, type NixEnvironment } from './nix.ts';
+import { nixferryCommand } from './nixferry.ts';
+import type { PackageSite } from './package-site.ts';
+import type { RunResult } from './run.ts';
+
+export interface PackageClient extends AsyncDisposable {
+  readonly nix: NixEnvironment;
+  /** Its own copy of the site's folder. */
+  readonly directory: string;
+  /** Writes settings into the configuration, in place of those that were written before. */
+  change(settings: string): Promise<void>;
+  /** Builds the system of the flake with `nix build`; its path is what stdout says. */
+  rebuildFlake(exitCode?: 'any'): Promise<RunResult>;
+  /** Builds the system of the channel with `nix-build '<nixpkgs/nixos>'`. */
+  rebuildChannel(nixpkgs: string, exitCode?: 'any'): Promise<RunResult>;
+}
+
+export interface PackageClientOptions {
+  readonly site: Site;
+  /** What the client's copy is made from. */
+  readonly origin: PackageSite;
+  readonly chroot?: string | undefined;
+}
+
+/** Opens a client with an empty store in the site's air gap, configured as `nixferry client-config` says. */
+export async function openPackageClient({ site, origin, chroot }: PackageClientOptions): Promise<PackageClient> {
+  const flags = ['--format', 'nix-conf', '--flakes', '--url', site.url, '--public-key', site.publicKey];
+  const { stdout } = await site.gap.run(nixferryCommand, ['client-config', ...flags]);
+  const nix = await createNixEnvironment({ network: site.gap.namespace, chroot, config: stdout.split('\n') });
+  const directory = path.join(nix.directory, 'site');
+  await cp(origin.directory, directory, { recursive: true });
+  const configuration = path.join(directory, 'configuration.nix');
+  const original = await readFile(configuration, 'utf8');
+  await writeFile(path.join(directory, 'change.nix'), '{ }\n');
+  await writeFile(configuration, original.replace('imports = [ ', 'imports = [ ./change.nix '));
+
+  // With no network card but loopback, Nix up to 2.3x believes that fetching is useless; a real site has a LAN.
+  const hasNetwork = ['--option', 'substitute', 'true'];
+  return {
+    nix,
+    directory,
+    change: (settings) => writeFile(path.join(directory, 'change.nix'), `{ pkgs, lib, ... }: {\n${settings}\n}\n`),
+    rebuildFlake: async (exitCode) => {
+      const installable = `path:${directory}#nixosConfigurations.web01.config.system.build.toplevel`;
+      const result = await nix.run('nix', ['build', '--json', '--no-link', installable, ...hasNetwork], { exitCode });
+      const [built] = result.exitCode === 0 ? (JSON.parse(result.stdout) as { outputs: { out: string } }[]) : [];
+      return { ...result, stdout: built?.outputs.out ?? '' };
+    },
+    rebuildChannel: async (nixpkgs, exitCode) => {
+      const paths = ['-I', `nixpkgs=${nixpkgs}`, '-I', `nixos-config=${path.join(directory, 'channel.nix')}`];
+      const args = ['--no-out-link', '<nixpkgs/nixos>', '-A', 'system', ...paths, ...hasNetwork];
+      const result = await nix.run('nix-build', args, { exitCode });
+      return { ...result, stdout: result.stdout.trim() };
+    },
+    [Symbol.asyncDispose]: nix[Symbol.asyncDispose],
+  };
+}
