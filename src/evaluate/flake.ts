@@ -26,9 +26,8 @@ type Caller = Pick<EvaluateCall, 'workingDirectory' | 'signal'>;
 export async function lockFlake(reference: string, storeDir: string, caller: Caller): Promise<LockedFlake> {
   const args = [...FEATURES, 'flake', 'metadata', '--json', reference];
   const printed = await runNix('nix', args, { ...caller, purpose: `reading the flake ${reference}` });
-  const { url, path, locked, locks } = metadata.parse(JSON.parse(printed.toString('utf8')));
-  const isRemote = locked['rev'] !== undefined && !LOCAL_URL.test(url);
-  return { reference: isRemote ? url : reference, path, inputs: listLockedInputs(locks, storeDir) };
+  const { url, path, locks } = metadata.parse(JSON.parse(printed.toString('utf8')));
+  return { reference: LOCAL_URL.test(url) ? reference : url, path, inputs: listLockedInputs(locks, storeDir) };
 }
 
 /**
@@ -60,6 +59,5 @@ const LOCAL_URL = /^(path:|git\+file:|file:|\/|\.)/;
 const metadata = z.object({
   url: z.string(),
   path: z.string(),
-  locked: z.record(z.string(), z.unknown()),
   locks: flakeLock,
 });

@@ -33,7 +33,8 @@ export interface KnownInputs {
 
 /**
  * Tells the evaluation inputs from what evaluation has written itself. A tree in the store that is no copy of a file which an expression names was
- * fetched; what is not named by its contents was built.
+ * fetched; what is not named by its contents was built. A file named like a fetched tree is the archive that this was unpacked from: Nix of before 2.20
+ * keeps it, and nobody asks for it.
  */
 export async function findInputs(
   store: EvaluationStore,
@@ -44,6 +45,7 @@ export async function findInputs(
   const paths = await store.readPaths(signal);
   const proven = new Map<StorePath, LocalPath>();
   const inputs: EvaluationInput[] = [];
+  const files: EvaluationInput[] = [];
   const look = async (path: LocalPath) => {
     const { storePath } = path;
     const content = await recogniseContent(store, path, storeDir);
@@ -54,9 +56,12 @@ export async function findInputs(
     if (flake !== undefined) inputs.push({ kind: 'flake', name: flake, storePath });
     else if (channel !== undefined) inputs.push({ kind: 'channel', name: channel, storePath });
     else if (content === undefined || path.deriver !== undefined) inputs.push({ kind: 'built', name, storePath });
-    else if (content !== 'text' && !known.copies.has(storePath)) inputs.push({ kind: 'fetched', name, storePath });
+    else if (content === 'flat') files.push({ kind: 'fetched', name, storePath });
+    else if (content === 'source' && !known.copies.has(storePath)) inputs.push({ kind: 'fetched', name, storePath });
   };
   await mapConcurrent(paths.values(), LIMITS.localFilesAtOnce, look, signal);
+  const trees = new Set(inputs.map(({ storePath }) => nameOf(storePath)));
+  inputs.push(...files.filter(({ name }) => !trees.has(name)));
   const inLocalStore = [...known.channels].filter(([path]) => !paths.has(path as StorePath));
   for (const [path, name] of inLocalStore) inputs.push({ kind: 'channel', name, storePath: path as StorePath });
   return { inputs: inputs.toSorted((a, b) => (a.storePath < b.storePath ? -1 : 1)), proven };

@@ -1,8 +1,9 @@
 import { NixferryError } from '../base/errors.ts';
 import { locateConfiguration } from './configuration-target.ts';
 import { evaluateValue } from './evaluate-value.ts';
-import { installableArguments, type NixSettings, PLAIN_SETTINGS } from './evaluation-request.ts';
-import { describeFunction, parseDescription, type ValueDescription } from './nix-value.ts';
+import { type NixSettings, PLAIN_SETTINGS } from './evaluation-request.ts';
+import { parseDescription, type ValueDescription } from './nix-value.ts';
+import { variantArguments } from './variant-arguments.ts';
 
 /** What Nix is to evaluate: a flake output (`nixpkgs#hello^dev`), or an attribute of a file (`-f FILE -A ATTR`). */
 export type Installable =
@@ -61,11 +62,9 @@ export async function evaluateInstallable(
   const found: EvaluatedDerivation[] = [];
   let isNixos = false;
   for (const system of systems) {
-    const what = installableArguments(target.installable, settings, workingDirectory, system);
-    const { json } = await evaluateValue(undefined, {
-      ...call,
-      args: [...what, '--apply', describeFunction(target.path)],
-    });
+    const place = { workingDirectory, system, isNixos: false };
+    const args = variantArguments(target, settings, undefined, place);
+    const { json } = await evaluateValue(undefined, { ...call, args });
     const description = parseDescription(json);
     isNixos ||= description.isNixos;
     found.push(...selectDerivations(description, installable));

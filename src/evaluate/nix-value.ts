@@ -13,22 +13,35 @@ export interface ValueDescription {
   }[];
 }
 
+/** How a value is to be described. */
+export interface Description {
+  /** Attributes to follow from the value on before it is described. */
+  readonly path: readonly string[];
+  /** Expressions of modules, to be added to the configuration that the value is. */
+  readonly modules: readonly string[];
+  /** Expressions by name: those that the value has arguments for are passed to it where it is a function. */
+  readonly given: Readonly<Record<string, string>>;
+}
+
 /**
  * A function for `nix eval --apply` that describes a value: a derivation stands for itself, a configuration for what it is
  * built to (`config.system.build.toplevel`, or home-manager's `activationPackage`), a list or set for the derivations in it. Our own words in, our
  * own words out: the shape of the answer does not change from one Nix to the next. Asking for drvPath makes Nix write the `.drv` file.
- * @param path attributes to follow from the value on before it is described.
- * @param modules expressions of modules to be added to the configuration that the value is.
  */
-export function describeFunction(path: readonly string[] = [], modules: readonly string[] = []): string {
+export function describeFunction({ path, modules, given }: Description): string {
   // A value of an older or wrapped module system has no extendModules of its own, but the one that modules are given.
   const changed =
     modules.length === 0
-      ? 'value'
+      ? 'called'
       : `(own.extendModules or handedDown.extendModules) { modules = [\n${modules.join('\n')}\n]; }`;
   return `
 value:
 let
+  # Nix calls functions on the way to an attribute, but not at its end.
+  called = if builtins.isFunction value then value (builtins.intersectAttrs (builtins.functionArgs value) given) else value;
+  given = { ${Object.entries(given)
+    .map(([name, expression]) => `${nixString(name)} = (\n${expression}\n);`)
+    .join(' ')} };
   isDerivation = x: builtins.isAttrs x && (x.type or null) == "derivation";
   describe = d: {
     drvPath = builtins.unsafeDiscardStringContext d.drvPath;
@@ -42,7 +55,7 @@ let
     else if builtins.isList x then builtins.concatMap (y: if isDerivation y then gather y else [ ]) x
     else if builtins.isAttrs x then builtins.concatMap (n: if isDerivation x.\${n} then gather x.\${n} else [ ]) (builtins.attrNames x)
     else [ ];
-  own = if builtins.isAttrs value then value else { };
+  own = if builtins.isAttrs called then called else { };
   attempt = builtins.tryEval (if own ? options._module.args.value then own.options._module.args.value else { });
   handedDown = if attempt.success && builtins.isAttrs attempt.value then attempt.value else { };
   changed = ${changed};

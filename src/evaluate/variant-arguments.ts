@@ -1,6 +1,6 @@
 import type { ConfigurationTarget } from './configuration-target.ts';
 import { installableArguments, type NixSettings } from './evaluation-request.ts';
-import { describeFunction } from './nix-value.ts';
+import { describeFunction, nixString } from './nix-value.ts';
 import { moduleExpression, type Variant } from './variant.ts';
 
 /** What `nix eval --json` is called with to describe a root, changed by `variant` where one is given. */
@@ -20,12 +20,18 @@ export function variantArguments(
   const changed = around ? withConfiguration(settings, variant) : settings;
   const modules = variant === undefined || around ? [] : [moduleExpression(variant)];
   const what = installableArguments(target.installable, changed, workingDirectory, system);
-  return [...what, '--apply', describeFunction(target.path, modules)];
+  return [...what, '--apply', describeFunction({ path: target.path, modules, given: givenArguments(changed) })];
 }
 
 /** Whether variants go in by the argument `configuration`, together with what that is without them: this must be known, then. */
 export function goesAround(target: ConfigurationTarget, settings: NixSettings, isNixos: boolean): boolean {
   return target.takesConfiguration && (isNixos || settings.arguments.some(({ name }) => name === 'configuration'));
+}
+
+function givenArguments(settings: NixSettings): Record<string, string> {
+  return Object.fromEntries(
+    settings.arguments.map(({ kind, name, value }) => [name, kind === 'string' ? nixString(value) : value]),
+  );
 }
 
 function withConfiguration(settings: NixSettings, variant: Variant): NixSettings {
