@@ -23,14 +23,19 @@ const NEXT_FAILED =
   'nothing is missing as far as can be told, but Nix could not do it; the log has its words.\nnext:  try the same without the rehearsal; where evaluation reads files of this machine, show them with --share DIR';
 
 function rootLines({ name, targets }: RootOutcome): string[] {
+  // What the root lacks its variants lack as well: it is said once.
+  const seen = new Set<string>();
   return targets.flatMap((target) => {
     const what = target.variant === undefined ? name : `${name}: ${target.variant}`;
-    return [
-      `${target.verdict.padEnd(8)} ${what} (${countsOf(target)})`,
-      ...shownMissing(target.missing).map((line) => `  ${line}`),
-      ...target.failed.map(({ derivation }) => `  failed: ${derivation}`),
-      ...(target.verdict === 'complete' ? [] : errorLines(target)),
-    ];
+    const lines = [`${target.verdict.padEnd(8)} ${what} (${countsOf(target)})`];
+    if (target.verdict === 'complete') return lines;
+    const causes = target.missing.filter(({ isCause }) => isCause);
+    const news = causes.filter((missing) => !seen.has(missing.what));
+    for (const { what: path } of causes) seen.add(path);
+    if (causes.length > 0 && news.length === 0) return [...lines, '  missing: the same'];
+    lines.push(...shownMissing(news).map((line) => `  ${line}`));
+    lines.push(...target.failed.map(({ derivation }) => `  failed: ${derivation}`));
+    return [...lines, ...errorLines(target)];
   });
 }
 

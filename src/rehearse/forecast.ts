@@ -15,7 +15,7 @@ export interface Forecast {
 
 export interface ForecastInputs {
   readonly mirror: Mirror;
-  /** The paths that the room's cache has. */
+  /** Hash parts of the paths that belong to the rehearsed roots: the room's cache has those of them that the mirror has. */
   readonly offered: ReadonlySet<string>;
   readonly drvPath: StorePath;
   readonly outputs: readonly string[];
@@ -44,6 +44,8 @@ export async function forecast(inputs: ForecastInputs): Promise<Forecast> {
         info.contentAddress !== undefined || trustedSignature(info, [mirror.publicKey]) !== undefined;
       return { references: info.references, signatureCounts };
     },
+    // What was collected is what the mirror should have: should one of these be gone, it is named, and not what it would be built into.
+    isExpected: (path) => offered.has(hashPartOf(path)),
     signal,
   });
   return { builds: new Set(plan.builds), missing: plan.missing.map(({ path, chain }) => ({ path, chain })) };

@@ -35,6 +35,8 @@ export interface TargetOutcome {
 export interface Missing extends MissingThing {
   /** Who wants it: the root first, the one that wants it directly last; empty where nobody can tell. */
   readonly chain: readonly string[];
+  /** False for what Nix would not have needed, had it had something else that is missing. */
+  readonly isCause: boolean;
 }
 
 export interface RootOutcome {

@@ -1,7 +1,7 @@
 import { NixferryError } from '../base/errors.ts';
 import { parseDescription, type ValueDescription } from '../evaluate/nix-value.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { parseStorePath, type StorePath } from '../nix/index.ts';
+import { nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import { ROOM_CACHE } from './cache-view.ts';
 import { type Forecast, forecast } from './forecast.ts';
 import { findFailures, type MissingThing } from './missing.ts';
@@ -40,7 +40,7 @@ export interface Question {
 export interface TargetInputs {
   readonly nix: RoomNix;
   readonly mirror: Mirror;
-  /** Hash parts of the paths that the room's cache has. */
+  /** Hash parts of the paths that belong to the rehearsed roots. */
   readonly offered: ReadonlySet<string>;
   readonly signal: AbortSignal;
 }
@@ -139,10 +139,7 @@ async function conclude(parts: Conclusion): Promise<TargetOutcome> {
     commands: runs.map(({ command }) => command),
     built,
     fetched: sortedUnique(stories.flatMap((story) => story.fetched)),
-    unforeseen:
-      foretold.length === 0
-        ? []
-        : built.filter((path) => !foretold.some(({ builds }) => builds.has(path as StorePath))),
+    unforeseen: foretold.length === 0 ? [] : unforeseenBuilds(built, foretold),
     said: distinct(said),
   };
   if (note === undefined && runs.every(({ exitCode }) => exitCode === 0))
@@ -168,13 +165,23 @@ async function conclude(parts: Conclusion): Promise<TargetOutcome> {
 function explained(named: readonly MissingThing[], foretold: readonly Forecast[]): Missing[] {
   const missing = new Map<string, Missing>();
   for (const { path, chain } of foretold.flatMap((each) => each.missing)) {
-    missing.set(path, { what: path, derivation: undefined, chain });
+    missing.set(path, { what: path, derivation: undefined, chain, isCause: true });
   }
   for (const thing of named) {
     const known = missing.get(thing.what);
-    missing.set(thing.what, { ...thing, chain: known?.chain ?? [] });
+    missing.set(thing.what, {
+      ...thing,
+      chain: known?.chain ?? [],
+      isCause: known !== undefined || foretold.every((each) => each.missing.length === 0),
+    });
   }
   return [...missing.values()];
+}
+
+/** With content-addressed derivations switched on, Nix builds some of them under another path, in which outputs stand for inputs; the name stays. */
+function unforeseenBuilds(built: readonly string[], foretold: readonly Forecast[]): string[] {
+  const names = new Set(foretold.flatMap(({ builds }) => [...builds].map(nameOf)));
+  return built.filter((path) => !names.has(nameOf(path as StorePath)));
 }
 
 function readAnswer(
