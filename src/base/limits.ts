@@ -11,8 +11,21 @@ export const LIMITS = {
   configBytes: 1024 * 1024,
   // Collecting
   pathsPerPublishWave: 256,
+  // Sources
+  /** From the host of one address, however many are fetched in all. */
+  sourceTransfersPerHost: 4,
+  sourceHttpAttempts: 3,
+  sourceFileBytes: 64 * 1024 * 1024 * 1024,
+  unpackedSourceBytes: 128 * 1024 * 1024 * 1024,
+  unpackedSourceEntries: 4_000_000,
+  linkTargetBytes: 4095,
+  sourceBuildsAtOnce: 2,
+  sourceFolderFiles: 5_000_000,
+  sourceFilesHashedAtOnce: 4,
+  sourceHashesBytes: 2 * 1024 * 1024 * 1024,
   // Closures
   derivationReadsInFlight: 256,
+  derivationDecodesInFlight: 16,
   // Asking Nix
   nixOutputBytes: 256 * 1024 * 1024,
   nixComplaintCharacters: 4000,
@@ -125,7 +138,10 @@ export const LIMITS = {
   workerRestartCeilingMs: 30_000,
   /** A longer request for a narinfo is answered the slower way. */
   expressRequestBytes: 2048,
-  servedNarInfoCacheBytes: 64 * 1024 * 1024,
+  serviceNotifyMs: 10_000,
+  /** All serving processes together, as long as there is the second number for each. */
+  servedNarInfoCacheBytes: 256 * 1024 * 1024,
+  servedNarInfoCacheLeastBytes: 32 * 1024 * 1024,
   servedListingCacheBytes: 16 * 1024 * 1024,
   servedFolderCheckMs: 250,
   servedFolderSettleMs: 3000,

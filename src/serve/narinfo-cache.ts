@@ -22,7 +22,7 @@ export interface NarInfoCacheOptions {
   readonly storeDir: string;
   readonly watch: ChangeWatch;
   readonly log: LimitedLog;
-  readonly maxBytes?: number;
+  readonly maxBytes: number;
 }
 
 /** The narinfos that may be answered with, the often asked ones from memory; a change on the disk is seen as soon as `watch` sees it. */
@@ -39,7 +39,7 @@ export class NarInfoCache {
     this.#storeDir = options.storeDir;
     this.#watch = options.watch;
     this.#log = options.log;
-    this.#entries = new ByteCache(options.maxBytes ?? LIMITS.servedNarInfoCacheBytes);
+    this.#entries = new ByteCache(options.maxBytes);
   }
 
   /** The narinfo when it is in memory and nothing has changed on the disk; undefined says nothing. Any text will do. */

@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises';
+import { getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { CACHE_INFO_NAME, privateLayout } from '../mirror/layout.ts';
 import { checkMirrorFormat } from '../mirror/mirror-format.ts';
 import { type CacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
@@ -18,6 +20,8 @@ export interface ServeContextOptions {
   readonly priority?: number | undefined;
   /** Have the web server in front of us send the files. */
   readonly sendfileHeader?: SendfileHeader | undefined;
+  /** How many processes serve the mirror on this machine, and share the memory for it; default 1. */
+  readonly processes?: number | undefined;
   readonly logger: Logger;
 }
 
@@ -44,9 +48,15 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const { storeDir } = await readStartingCacheInfo(directory, files);
   const log = limitLog(logger);
   const watch = new ChangeWatch(() => files.changeToken());
-  const narInfos = new NarInfoCache({ files, storeDir, watch, log });
+  const narInfos = new NarInfoCache({ files, storeDir, watch, log, maxBytes: cacheBytes(options.processes ?? 1) });
   const buffers = new TransferBuffers();
   return { directory, storeDir, priority, sendfileHeader, buffers, files, narInfos, log, stopping };
+}
+
+/** Never so much that V8, which on a small machine allows itself little, would have no room left. */
+function cacheBytes(processes: number): number {
+  const share = Math.max(LIMITS.servedNarInfoCacheBytes / processes, LIMITS.servedNarInfoCacheLeastBytes);
+  return Math.min(share, getHeapStatistics().heap_size_limit / 4);
 }
 
 async function checkFolder(directory: string): Promise<void> {

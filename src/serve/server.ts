@@ -3,18 +3,22 @@ import { resolve } from 'node:path';
 import pino, { type Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { ListenTarget } from './listen.ts';
 import { explainListenError, formatServerUrl, parseListenAddress } from './listen-address.ts';
 import { type LocalServer, openLocalServer } from './local-server.ts';
-import { openWorkers } from './workers.ts';
+import type { SendfileHeader } from './sendfile-header.ts';
+import { openWorkers, type Workers } from './workers.ts';
 
 export interface ServerOptions {
   readonly mirrorDirectory: string;
-  /** HOST:PORT, :PORT or [IPV6]:PORT; port 0 is any free one. */
-  readonly listen: string;
+  /** HOST:PORT, :PORT or [IPV6]:PORT, where port 0 is any free one; or descriptors of sockets that listen already. */
+  readonly listen: string | readonly number[];
   /** Processes that serve; default one for each core. With 1 this process serves by itself. */
   readonly workers?: number | undefined;
   /** What nix-cache-info says; lower is asked first. Default: as the mirror says, else 30. */
   readonly priority?: number | undefined;
+  /** Files are sent by the web server in front, which is told by this header field (docs/guide/behind-nginx.md). Default: by us. */
+  readonly sendfileHeader?: SendfileHeader | undefined;
   /** Default: no log. With several workers, each writes its own to stderr at the level of this one. */
   readonly logger?: Logger | undefined;
   /** Stops the server as `close` does. */
@@ -24,8 +28,9 @@ export interface ServerOptions {
 }
 
 export interface RunningServer {
-  /** For clients on this machine; with the real port. */
+  /** For clients on this machine, with the real port; empty when we listen on no TCP socket. */
   readonly url: string;
+  /** 0 when there is none. */
   readonly port: number;
   readonly workers: number;
   /** Resolves when the server has stopped, whoever asked for it. */
@@ -40,14 +45,15 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   options.signal?.throwIfAborted();
-  const address = parseListenAddress(options.listen);
+  const listenOn = targetOf(options.listen);
   const workers = checkWorkers(options.workers ?? Math.min(availableParallelism(), LIMITS.workers));
   const priority = options.priority === undefined ? undefined : checkPriority(options.priority);
   const logger = options.logger ?? pino({ level: 'silent' });
   const mirrorDirectory = resolve(options.mirrorDirectory);
-  const { shutdownGraceMs, listen } = options;
-  const shared = { mirrorDirectory, address, priority, shutdownGraceMs };
-  let inner: LocalServer;
+  const { shutdownGraceMs, sendfileHeader } = options;
+  const listen = typeof options.listen === 'string' ? options.listen : 'the sockets of the service manager';
+  const shared = { mirrorDirectory, listenOn, priority, shutdownGraceMs, sendfileHeader, processes: workers };
+  let inner: LocalServer | Workers;
   try {
     inner =
       workers === 1
@@ -56,20 +62,27 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   } catch (error) {
     throw explainListenError(error, listen);
   }
-  const url = formatServerUrl(address.host, inner.port);
+  const { bound } = inner;
+  const host = 'address' in listenOn ? listenOn.address.host : bound?.host;
+  const url = bound === undefined ? '' : formatServerUrl(host, bound.port);
   logger.info({ url, mirror: mirrorDirectory, workers }, 'serving');
-  const server = wrapServer({ url, port: inner.port, workers }, inner, logger);
+  const server = wrapServer({ url, port: bound?.port ?? 0, workers }, inner, logger);
   stopOnAbort(server, options.signal);
   return server;
 }
 
+function targetOf(listen: ServerOptions['listen']): ListenTarget {
+  return typeof listen === 'string' ? { address: parseListenAddress(listen) } : { sockets: listen };
+}
+
 function wrapServer(
-  facts: { readonly url: string; readonly port: number; readonly workers: number },
-  inner: LocalServer,
+  facts: Pick<RunningServer, 'url' | 'port' | 'workers'>,
+  inner: LocalServer | Workers,
   logger: Logger,
 ): RunningServer {
   const { promise: closed, resolve: markClosed, reject: markFailed } = Promise.withResolvers<void>();
   closed.catch(() => {});
+  if ('lost' in inner) void inner.lost.then(markClosed);
   let closing: Promise<void> | undefined;
   return {
     ...facts,

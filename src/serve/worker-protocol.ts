@@ -1,11 +1,15 @@
 import type { ErrorCode } from '../base/errors.ts';
-import type { ListenAddress } from './listen-address.ts';
+import type { Listening, ListenTarget } from './listen.ts';
+import type { SendfileHeader } from './sendfile-header.ts';
 
 /** What a worker process is told in its environment, as JSON. */
 export interface WorkerSettings {
   readonly mirrorDirectory: string;
-  readonly address: ListenAddress;
+  readonly listenOn: ListenTarget;
+  /** How the user wrote it. */
   readonly listen: string;
+  readonly processes: number;
+  readonly sendfileHeader?: SendfileHeader | undefined;
   readonly priority?: number | undefined;
   readonly shutdownGraceMs?: number | undefined;
   readonly logLevel: string;
@@ -15,7 +19,7 @@ export const WORKER_SETTINGS_VARIABLE = 'NIXFERRY_SERVE_WORKER';
 
 /** What a worker tells the primary process. */
 export type WorkerReport =
-  | { readonly type: 'listening'; readonly port: number }
+  | { readonly type: 'listening'; readonly bound?: Listening['bound'] }
   | {
       readonly type: 'failed';
       readonly code: ErrorCode | undefined;

@@ -18,7 +18,7 @@ export async function runWorker(): Promise<void> {
   const logger = openServeLog(settings.logLevel);
   try {
     const server = await openLocalServer({ ...settings, logger });
-    report({ type: 'listening', port: server.port });
+    report({ type: 'listening', bound: server.bound });
     await closeOrdered;
     await server.close();
     process.disconnect();

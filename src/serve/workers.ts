@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { Listening } from './listen.ts';
 import type { ListenAddress } from './listen-address.ts';
 import { workerProgram } from './worker-program.ts';
 import {
@@ -16,20 +17,21 @@ import {
 
 /** Several serving processes behind one socket, which this process holds and otherwise stays out of the way. */
 export interface Workers {
-  readonly port: number;
+  readonly bound: Listening['bound'];
+  /** Resolves when no worker is left and none can be started any more. */
+  readonly lost: Promise<void>;
   close(): Promise<void>;
   closeNow(): Promise<void>;
 }
 
 /** Resolves when all `count` workers listen. Throws what kept the first one from it. */
 export async function openWorkers(settings: WorkerSettings, count: number, logger: Logger): Promise<Workers> {
-  const address = await fixPort(settings.address);
-  const pool = new WorkerPool({ ...settings, address }, logger);
+  const { listenOn } = settings;
+  const fixed = 'sockets' in listenOn ? listenOn : { address: await fixPort(listenOn.address) };
+  const pool = new WorkerPool({ ...settings, listenOn: fixed }, logger);
   try {
-    const ports = await Promise.all(Array.from({ length: count }, () => pool.start()));
-    const [port] = ports;
-    if (port === undefined) throw new RangeError('there must be at least one worker');
-    return { port, close: () => pool.close(), closeNow: () => pool.closeNow() };
+    const [bound] = await Promise.all(Array.from({ length: count }, () => pool.start()));
+    return { bound, lost: pool.lost, close: () => pool.close(), closeNow: () => pool.closeNow() };
   } catch (error) {
     await pool.closeNow();
     throw error;
@@ -43,27 +45,36 @@ class WorkerPool {
   readonly #restarts = new Set<NodeJS.Timeout>();
   #restartDelayMs: number = LIMITS.workerRestartBaseMs;
   #stopping = false;
+  readonly #lost = Promise.withResolvers<void>();
 
   constructor(settings: WorkerSettings, logger: Logger) {
     this.#settings = settings;
     this.#logger = logger;
   }
 
-  /** Starts a worker and resolves to its port. One that dies later is replaced; one that never came to listen is not. */
-  async start(): Promise<number> {
+  get lost(): Promise<void> {
+    return this.#lost.promise;
+  }
+
+  /** Starts a worker and resolves to where it listens. One that dies later is replaced; one that never came to listen is not. */
+  async start(): Promise<Listening['bound']> {
     const worker = this.#fork();
     const report = await firstReport(worker);
     if (report.type === 'failed') throw errorOf(report);
     const startedMs = performance.now();
     worker.once('exit', (exitCode: number | null, signal: string | null) => {
       if (this.#stopping) return;
+      if ('sockets' in this.#settings.listenOn && this.#running.size === 0) {
+        this.#lose();
+        return;
+      }
       this.#logger.error({ worker: worker.process.pid, exitCode, signal }, 'worker died; it will be replaced');
       if (performance.now() - startedMs > LIMITS.workerRestartCeilingMs) {
         this.#restartDelayMs = LIMITS.workerRestartBaseMs;
       }
       this.#restart();
     });
-    return report.port;
+    return report.bound;
   }
 
   async close(): Promise<void> {
@@ -91,6 +102,13 @@ class WorkerPool {
     // A message to a worker that has just died; its exit is dealt with.
     worker.on('error', () => {});
     return worker;
+  }
+
+  /** node:cluster has closed the sockets with the last worker, and only who started us can open them again. */
+  #lose(): void {
+    this.#logger.error('all workers have died, and with them the sockets that were handed to us');
+    this.#stop();
+    this.#lost.resolve();
   }
 
   #restart(): void {

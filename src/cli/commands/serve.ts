@@ -1,24 +1,38 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import pino from 'pino';
 import { EXIT, NixferryError } from '../../base/errors.ts';
+import { SENDFILE_HEADERS, type SendfileHeader } from '../../serve/sendfile-header.ts';
 import { startServer } from '../../serve/server.ts';
+import { openServiceManager } from '../../serve/service-manager.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions, wholeNumber } from '../common-options.ts';
 import type { CommandRun } from '../run.ts';
 
 interface ServeOptions extends CommonOptions {
-  readonly listen: string;
+  readonly listen?: string;
   readonly workers?: number;
   readonly priority?: number;
+  readonly sendfileHeader?: SendfileHeader;
 }
+
+const USUAL_ADDRESS = '127.0.0.1:8080';
 
 export function define(command: Command, run: CommandRun): void {
   command
-    .option('--listen <address>', 'HOST:PORT, :PORT for all addresses, or [IPV6]:PORT', '127.0.0.1:8080')
+    .option(
+      '--listen <address>',
+      `HOST:PORT, :PORT for all addresses, or [IPV6]:PORT (default: the sockets that systemd passes, else ${USUAL_ADDRESS})`,
+    )
     .option('--workers <n>', 'processes that serve (default: one for each core)', wholeNumber(1, 256))
     .option(
       '--priority <n>',
       'what clients sort caches by; lower is asked first (default: as the mirror says, 30)',
       wholeNumber(0, 1_000_000),
+    )
+    .addOption(
+      new Option(
+        '--sendfile-header <name>',
+        'let the web server in front send the files (docs/guide/behind-nginx.md)',
+      ).choices(SENDFILE_HEADERS),
     );
   addCommonOptions(command, ['nixferry serve --listen :8080']).action((options: ServeOptions) => serve(options, run));
 }
@@ -27,17 +41,34 @@ export function define(command: Command, run: CommandRun): void {
 async function serve(options: ServeOptions, { output, signal }: CommandRun): Promise<void> {
   const { mirrorDirectory } = await readCommonOptions(options);
   const logger = pino({ base: { name: 'nixferry' } }, pino.destination({ dest: 2, sync: true }));
+  const manager = openServiceManager(process.env, process.pid);
   const server = await startServer({
     mirrorDirectory,
-    listen: options.listen,
+    listen: chooseListen(options.listen, manager.sockets),
     workers: options.workers,
     priority: options.priority,
+    sendfileHeader: options.sendfileHeader,
     logger,
     signal,
   });
-  output.result(`serving ${mirrorDirectory} on ${server.url}`, { url: server.url, mirror: mirrorDirectory });
+  const where = server.url === '' ? 'the socket that was passed to it' : server.url;
+  output.result(`serving ${mirrorDirectory} on ${where}`, { url: server.url, mirror: mirrorDirectory });
   output.say(`on each client, type: nixferry client-config --url URL (URL as the client reaches this machine)`);
+  const tell = async (...words: string[]): Promise<void> => {
+    const problem = await manager.tell(...words);
+    if (problem !== undefined) logger.error({ problem }, 'the service manager could not be told how things stand');
+  };
+  signal.addEventListener('abort', () => void tell('STOPPING=1'), { once: true });
+  await tell('READY=1', `STATUS=serving ${mirrorDirectory} on ${where}`);
   await server.closed;
-  if (!signal.aborted) throw new NixferryError('address-in-use', `the server on ${server.url} has stopped by itself`);
+  if (!signal.aborted) throw new NixferryError('address-in-use', `the server on ${where} has stopped by itself`);
   output.verdict(EXIT.complete, {});
+}
+
+function chooseListen(listen: string | undefined, sockets: readonly number[]): string | readonly number[] {
+  if (sockets.length === 0) return listen ?? USUAL_ADDRESS;
+  if (listen === undefined) return sockets;
+  throw new NixferryError('usage', `--listen ${listen} stands beside the sockets that systemd passes`, {
+    hint: 'leave --listen out and name the address in the socket unit, or disable the socket unit',
+  });
 }
