@@ -91,6 +91,11 @@ export const COMMANDS = {
     summary: 'say what a shipment changes: added, removed, other versions',
     load: () => import('./commands/diff.ts'),
   },
+  check: {
+    side: BOTH,
+    summary: 'say whether clients of the mirror can have a root, change it and rebuild it',
+    load: () => import('./commands/check.ts'),
+  },
   verify: {
     side: BOTH,
     summary: 'read everything again and compare it with its hashes',

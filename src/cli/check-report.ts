@@ -1,0 +1,195 @@
+import { quoteForShell } from '../base/shell-word.ts';
+import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check.ts';
+import type { RootRecord } from '../mirror/roots.ts';
+import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
+import { formatBytes, formatCount, formatTable } from './format.ts';
+
+/** One root that was checked; `record` is undefined for a path that is no root of the mirror. */
+export interface CheckedRoot {
+  readonly name: string;
+  readonly record: RootRecord | undefined;
+  readonly result: CheckResult;
+}
+
+const SHOWN_MISSING = 20;
+
+/** What was found, for a person who decides whether to carry this mirror to where there is no internet. */
+export function describeCheckedRoot(checked: CheckedRoot): string {
+  const { name, record, result } = checked;
+  const { missing, judged, asked, targets } = result;
+  const verdict = missing.length === 0 ? 'complete' : `${formatCount(missing.length, 'path')} missing`;
+  const lines = [`${name}${record === undefined ? '' : ` (${record.scope})`}: ${verdict}`];
+  const rows = targets.map(describeTarget);
+  if (asked.paths > 0 || targets.length === 0) {
+    const what = record === undefined || targets.length === 0 ? 'to install' : 'to install and evaluate';
+    rows.unshift([what, `fetch ${formatCount(asked.paths, 'path')} (${formatBytes(asked.fetchBytes)})`]);
+  }
+  lines.push(...indented(formatTable(rows), '  '));
+  lines.push(...describeLimits(judged, result));
+  for (const one of missing.slice(0, SHOWN_MISSING)) lines.push(...describeMissing(one));
+  if (missing.length > SHOWN_MISSING) lines.push(`  ... and ${missing.length - SHOWN_MISSING} more (--json lists all)`);
+  if (missing.length > 0) lines.push(...whatToDo(checked));
+  return lines.join('\n');
+}
+
+/** The same as data, for --json. */
+export function checkFields({ name, record, result }: CheckedRoot): Record<string, unknown> {
+  const { judged, asked, targets, missing, unsigned, unknowable } = result;
+  return {
+    name,
+    id: record?.id,
+    request: record?.request,
+    scope: record?.scope,
+    complete: missing.length === 0,
+    judged,
+    asked,
+    targets: targets.map(({ target, ...rest }) => ({
+      variant: target.variant,
+      derivation: target.drvPath,
+      outputs: target.outputs,
+      builds: rest.builds,
+      fetches: rest.fetches,
+      fetchBytes: rest.fetchBytes,
+      systems: rest.systems,
+      missing: rest.missing,
+    })),
+    missing: missing.map(missingFields),
+    unsigned,
+    unknowable,
+  };
+}
+
+function missingFields(missing: CheckedMissing): Record<string, unknown> {
+  return { ...missing, wantedFor: missing.wantedFor.map((variant) => variant ?? null) };
+}
+
+function describeTarget({ target, builds, fetches, fetchBytes, systems }: TargetCheck): string[] {
+  const what = target.variant === undefined ? 'to build it' : `with ${shortened(target.variant)}`;
+  const kinds = systems.length > 1 ? `, for ${systems.join(' and ')}` : '';
+  const work = `build ${formatCount(builds.length, 'derivation')}${kinds}, fetch ${formatCount(fetches.length, 'path')} (${formatBytes(fetchBytes)})`;
+  return [what, work];
+}
+
+function describeLimits(judged: CheckResult['judged'], { unsigned, unknowable, missing }: CheckResult): string[] {
+  const lines: string[] = [];
+  if (judged === 'paths-only') {
+    lines.push(
+      '  not judged: whether a changed configuration can be built, since the .drv files were not carried (--no-drvs);',
+      '              what is here can be installed and evaluated as far as is said above',
+    );
+  }
+  for (const drvPath of unknowable.slice(0, SHOWN_MISSING)) {
+    lines.push(`  cannot be known: what ${baseNameOf(drvPath)} wants while it is built (it is impure or dynamic)`);
+  }
+  const harmless = unsigned.filter((path) => !missing.some((one) => one.path === path));
+  if (harmless.length > 0) {
+    const [first] = harmless;
+    const more = harmless.length === 1 ? '' : ` and ${harmless.length - 1} more`;
+    lines.push(`  no signature that counts: ${first}${more}; clients build instead`);
+  }
+  return lines;
+}
+
+function describeMissing(missing: CheckedMissing): string[] {
+  const { path, chain, wantedFor } = missing;
+  const lines = [`  missing: ${path}`, `    ${explain(missing)}`];
+  const variants = wantedFor.filter((variant) => variant !== undefined);
+  if (variants.length > 0) {
+    const own = wantedFor.includes(undefined) ? ['the root itself'] : [];
+    lines.push(
+      `    wanted for ${[...own, ...variants.map((variant) => `the variant ${shortened(variant)}`)].join(', ')}`,
+    );
+  }
+  for (const [index, wanting] of chain.entries()) {
+    lines.push(`    ${index === 0 ? 'wanted by ' : '          → '}${baseNameOf(wanting)}`);
+  }
+  return lines;
+}
+
+function explain({ kind, derivation, lacks, isUnsigned, isWithheld, damage }: CheckedMissing): string {
+  if (damage !== undefined) return `it is damaged: ${damage}`;
+  const signed = isUnsigned ? 'it is here, but clients do not take it: no signature of it counts' : undefined;
+  const made = derivation === undefined ? '' : `${baseNameOf(derivation)} `;
+  switch (kind) {
+    case 'output': {
+      const first = lacks.map((path) => nameOf(path)).join(', ');
+      return `${signed ?? 'an output that is not here'}; ${made}cannot be built either, for want of ${first}${lacks.length > 1 ? ' …' : ''}`;
+    }
+    case 'fixed-output':
+      if (isWithheld) return `it is here, but ${made}forbids clients to take it from a cache (allowSubstitutes)`;
+      return signed ?? `a source that is not here; ${made}would have to fetch it from the internet`;
+    case 'derivation':
+      return 'the .drv file is not here, or its output is not known before it is built';
+    case 'recorded':
+      return signed ?? 'it belonged to the root when that was recorded, and is gone';
+    case 'path':
+      return signed ?? 'it is not here';
+  }
+}
+
+/** What to type, and on which side. */
+function whatToDo({ name, record, result }: CheckedRoot): string[] {
+  const { missing } = result;
+  const isImported = record?.origin === 'imported';
+  const kinds = new Set(missing.map(({ kind }) => kind));
+  const lines: string[] = [];
+  const sources = missing.filter(
+    ({ kind, isWithheld, isUnsigned }) => kind === 'fixed-output' && !isWithheld && !isUnsigned,
+  );
+  for (const { derivation } of sources.slice(0, SHOWN_MISSING)) {
+    if (derivation !== undefined)
+      lines.push(`nix-store --realise ${derivation}    # while its source can still be fetched`);
+  }
+  if (missing.some(({ damage }) => damage !== undefined)) lines.push('nixferry verify --upstream URL');
+  lines.push(collectCommand(name, record, kinds));
+  const steps = isImported
+    ? [
+        'on the connected side:',
+        ...lines.map((line) => `  ${line}`),
+        `  nixferry pack --site ${quoteForShell(record.shipment?.site ?? 'SITE')} --to DIR`,
+        'then here:',
+        '  nixferry import DIR',
+      ]
+    : ['on the connected side:', ...lines.map((line) => `  ${line}`)];
+  const withheld = missing.filter(({ isWithheld }) => isWithheld);
+  if (withheld.length > 0) {
+    steps.push('on each client, before it builds:');
+    for (const { path } of withheld.slice(0, SHOWN_MISSING)) steps.push(`  nix-store --realise ${path}`);
+    steps.push('  (or always-allow-substitutes = true in nix.conf, from Nix 2.19 on)');
+  }
+  return steps.map((step, index) => `${index === 0 ? 'next:  ' : '       '}${step}`);
+}
+
+function collectCommand(
+  name: string,
+  record: RootRecord | undefined,
+  kinds: ReadonlySet<CheckedMissing['kind']>,
+): string {
+  if (record === undefined) {
+    const scope = kinds.size === 1 && kinds.has('path') ? '' : ' --scope reconfigure';
+    return `nixferry collect${scope} ${quoteForShell(name)}`;
+  }
+  const scope = record.scope === 'run' ? '' : ` --scope ${record.scope}`;
+  const variants = (record.targets ?? []).flatMap(({ variant }) => variant ?? []);
+  const again = variants.length > 0 ? '    # with the same variants as before' : '';
+  return `nixferry collect${scope} ${requestInWords(record)}${again}`;
+}
+
+/** A request holds the flags that it was typed with, so only one that is a single word is quoted. */
+function requestInWords({ request }: RootRecord): string {
+  return /^-| -/.test(request) ? request : quoteForShell(request);
+}
+
+function shortened(variant: string): string {
+  const line = variant.trim().replaceAll(/\s+/g, ' ');
+  return line.length > 60 ? `${line.slice(0, 59)}…` : line;
+}
+
+function indented(text: string, by: string): string[] {
+  return text === '' ? [] : text.split('\n').map((line) => by + line);
+}
+
+/** All that is missing, over all roots. */
+export function countMissing(roots: readonly CheckedRoot[]): number {
+  return new Set<StorePath>(roots.flatMap(({ result }) => result.missing.map(({ path }) => path))).size;
+}

@@ -1,0 +1,59 @@
+import type { OnProgress } from '../base/progress.ts';
+import { type CheckRequest, createChecker } from '../closure/check.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import { derivationReader } from '../mirror/read-derivation.ts';
+import type { RootRecord } from '../mirror/roots.ts';
+import { type PublicKey, type StorePath, storePathFromBaseName } from '../nix/index.ts';
+import { derivationsOfStore } from '../shipment/describe/derivation-source.ts';
+import type { CheckedRoot } from './check-report.ts';
+
+// What check and export share: roots as a request to check.
+
+export interface CheckingOptions {
+  readonly mirror: Mirror;
+  /** What clients trust. */
+  readonly keys: readonly PublicKey[];
+  readonly alwaysAllowSubstitutes?: boolean | undefined;
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal;
+}
+
+/** Something to check that has a name to show. */
+export interface NamedRequest {
+  readonly name: string;
+  readonly record: RootRecord | undefined;
+  readonly request: CheckRequest;
+}
+
+/**
+ * Checks one after the other what each asks for. `.drv` files come from the mirror, and where it has not got one, from the store of this machine,
+ * as a file: its path proves it.
+ */
+export async function checkAll(requests: readonly NamedRequest[], options: CheckingOptions): Promise<CheckedRoot[]> {
+  const { mirror, signal } = options;
+  const inMirror = derivationReader(mirror, signal);
+  const inStore = derivationsOfStore(mirror.storeDir);
+  const read = async (drvPath: StorePath) => (await inMirror(drvPath)) ?? (await inStore(drvPath));
+  const check = createChecker({ ...options, read });
+  const checked: CheckedRoot[] = [];
+  for (const { name, record, request } of requests) checked.push({ name, record, result: await check(request) });
+  options.onProgress({ type: 'phase', phase: '' });
+  return checked;
+}
+
+/** What the record of a root says that clients should be able to have. */
+export function requestOfRecord(record: RootRecord, storeDir: string): NamedRequest {
+  const full = (baseName: string): StorePath => storePathFromBaseName(baseName, storeDir);
+  const { name, scope, rootPaths, paths, targets = [], evaluationInputs = [] } = record;
+  return {
+    name,
+    record,
+    request: {
+      scope,
+      targets: targets.map(({ derivation, outputs, variant }) => ({ drvPath: full(derivation), outputs, variant })),
+      paths: rootPaths.map(full),
+      evaluationInputs: evaluationInputs.map(({ path }) => full(path)),
+      recorded: paths.map(full),
+    },
+  };
+}
