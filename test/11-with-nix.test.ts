@@ -69,7 +69,7 @@ suite('Nix from the medium, where there is none', () => {
   after(() => cleanUp.disposeAsync());
 
   const makeRoot = async (name: string, directory = medium): Promise<BareRoot> => {
-    const mount = { directory, at: '/media/stick', options: 'ro' } as const;
+    const mount = { directory, at: '/media/stick', options: 'ro', proc: true } as const;
     const root = await makeDebianRoot(temp.join(name), gap.namespace, mount);
     const at = (file: string) => path.join(root.directory, file);
     await mkdir(at('etc'), { recursive: true });
@@ -149,6 +149,8 @@ suite('Nix from the medium, where there is none', () => {
     const unknown = await sh(root, INSTALL);
     assert.equal(unknown.exitCode, 12);
     assert.match(unknown.stderr, /is not trusted here: \S+, in words: [^]*type the same command again with --trust/);
+    const early = await sh(root.withMedium({ directory: medium, at: '/media/stick', options: 'ro' }), INSTALL);
+    assert.match(early.stderr, /\/proc is not mounted, and Nix needs it\n {2}next: mount -t proc/);
     await assert.rejects(stat(path.join(root.directory, 'nix')), /ENOENT/);
     await assert.rejects(stat(path.join(root.directory, 'etc/nix')), /ENOENT/);
   });
@@ -207,7 +209,7 @@ suite('Nix from the medium, where there is none', () => {
       totals: Record<string, number>;
     };
     assert.equal(totals['pathCount'], 0);
-    const later = root.withMedium({ directory: second, at: '/media/stick', options: 'ro' });
+    const later = root.withMedium({ directory: second, at: '/media/stick', options: 'ro', proc: true });
     const without = await sh(
       later,
       '/media/stick/lab-0002/install-nix.sh',

@@ -113,6 +113,7 @@ if [ -z "$mirror" ] && [ -f /var/lib/nixferry/nix-cache-info ]; then mirror=/var
 if [ -n "$url" ] && [ -z "$public_key" ]; then
   fail "--url wants --public-key" "type nixferry keys show on the machine that serves, and give its answer with --public-key"
 fi
+[ -h /proc/self ] || fail "/proc is not mounted, and Nix needs it" "mount -t proc proc /proc, then type the same command again"
 [ -w / ] || [ -w /nix ] || fail "this user may not write to /" "type it again as root"
 
 # Nothing that an installed Nix was told shall mislead the new one; and it must not look for a network.

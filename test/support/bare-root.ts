@@ -20,6 +20,8 @@ export interface MediumMount {
   /** Where it is seen in there. */
   readonly at: string;
   readonly options: 'ro' | 'ro,noexec';
+  /** Whether the system is up: /proc is there. */
+  readonly proc?: boolean | undefined;
 }
 
 /** Of a freshly installed Debian: a shell, coreutils, and the libraries where Debian has them; no Node, npm, xz, bzip2, Nix. */
@@ -61,7 +63,16 @@ const LOADERS = [
 
 function bareRoot(directory: string, network: Namespace, medium: MediumMount): BareRoot {
   const into = [`--net=/proc/${network.pid}/ns/net`, '--', 'unshare', '--mount', '--propagation', 'private'];
-  const mount = ['/bin/sh', '-euc', ENTER, directory, medium.directory, medium.at, medium.options];
+  const mount = [
+    '/bin/sh',
+    '-euc',
+    ENTER,
+    directory,
+    medium.directory,
+    medium.at,
+    medium.options,
+    medium.proc === true ? 'proc' : '',
+  ];
   const enter = (args: readonly string[], { env = {} }: RunOptions): readonly string[] => {
     const pairs = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     return [...into, ...mount, ...pairs, '/usr/sbin/chroot', directory, '/bin/sh', ...args];
@@ -74,14 +85,15 @@ function bareRoot(directory: string, network: Namespace, medium: MediumMount): B
   };
 }
 
-// What is mounted goes away with the last process; only the empty folders stay. /proc stays empty.
+// What is mounted goes away with the last process; only the empty folders stay. /proc stays empty unless it is asked for.
 const ENTER = `
-root=$0 medium=$1 at=$2 options=$3
-shift 3
+root=$0 medium=$1 at=$2 options=$3 proc=$4
+shift 4
 mkdir -p "$root$at"
 mount --bind "$medium" "$root$at"
 mount -o "remount,bind,$options" "$root$at"
 mount --rbind /dev "$root/dev"
+if [ -n "$proc" ]; then mount --rbind /proc "$root/proc"; fi
 exec env -i "$@"
 `;
 
