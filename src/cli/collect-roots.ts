@@ -1,4 +1,5 @@
 import { EXIT } from '../base/errors.ts';
+import { markWithoutHelpers } from '../base/garbage-collection.ts';
 import { type CollectReport, collect } from '../collect/collect.ts';
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { type CollectOptions, openCollecting } from './collecting.ts';
@@ -21,6 +22,7 @@ export async function collectRoots(
   command: 'nixferry collect' | 'nixferry export',
 ): Promise<Collected> {
   const { output, signal } = run;
+  markWithoutHelpers();
   const { config, mirrorDirectory } = await readCommonOptions(options);
   await using collecting = await openCollecting(texts, options, config, run);
   const roots = await collecting.resolve();

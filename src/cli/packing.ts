@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
-import { keepHeapSmall } from '../base/small-heap.ts';
+import { keepHeapSmall } from '../base/garbage-collection.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { nixRootSystem } from '../mirror/nix-root.ts';

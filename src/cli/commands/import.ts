@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type ErrorCode, EXIT, NixferryError } from '../../base/errors.ts';
-import { keepHeapSmall } from '../../base/small-heap.ts';
+import { keepHeapSmall } from '../../base/garbage-collection.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../../nix/index.ts';
 import { type ImportResult, importShipment } from '../../shipment/import.ts';
