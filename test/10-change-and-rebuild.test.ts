@@ -2,18 +2,13 @@
 // carried: completions for fish are generated, an archive of locales and an initrd are built, with no internet to ask.
 
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { NIXOS_PROBES } from '../src/evaluate/nixos-probes.ts';
 import { parseVariant } from '../src/evaluate/variant.ts';
-import { exportRootToMedium, type Medium, openSite, type Site } from './support/carry.ts';
-import { createNixEnvironment, type NixEnvironment } from './support/nix.ts';
+import { openSite, type Site } from './support/carry.ts';
 import { openPackageClient, type PackageClient } from './support/package-client.ts';
-import { makePackageSet, type PackageSet } from './support/package-set.ts';
-import { makePackageSite, type PackageSite } from './support/package-site.ts';
-import { type PublicCache, publicCache } from './support/public-cache.ts';
-import { type StaticServer, serveDirectory } from './support/static-server.ts';
+import { openPackageCrossing, type PackageCrossing } from './support/package-crossing.ts';
 
 /** Carried besides what every NixOS is probed with. */
 const VARIANTS: readonly string[] = [
@@ -92,38 +87,15 @@ const CHANGES: Readonly<Record<string, Change>> = {
 
 suite('a configuration that was carried at reconfigure', () => {
   const cleanUp = new AsyncDisposableStack();
-  let connected: NixEnvironment;
-  let set: PackageSet;
-  let cache: PublicCache;
-  let upstream: StaticServer;
-  let origin: PackageSite;
+  let crossing: PackageCrossing;
 
   before(async () => {
-    const builder = cleanUp.use(await createNixEnvironment());
-    set = cleanUp.use(await makePackageSet({ nix: builder }));
-    cache = await publicCache({ set, nix: builder });
-    upstream = cleanUp.use(await serveDirectory(cache.directory));
-    connected = cleanUp.use(
-      await createNixEnvironment({
-        config: [`substituters = ${upstream.url}`, `trusted-public-keys = ${cache.publicKey}`],
-      }),
-    );
-    origin = await makePackageSite({ set, nix: connected });
+    crossing = cleanUp.use(await openPackageCrossing());
   });
   after(() => cleanUp.disposeAsync());
 
-  async function exportSystem(name: string, flags: readonly string[]): Promise<Medium> {
-    const directory = path.join(connected.directory, name);
-    await mkdir(directory);
-    return exportRootToMedium({
-      nix: connected,
-      root: origin.installable,
-      url: upstream.url,
-      publicKey: cache.publicKey,
-      site: 'lab',
-      directory,
-      flags: ['--scope', 'reconfigure', ...flags],
-    });
+  async function openClient(site: Site): Promise<PackageClient> {
+    return openPackageClient({ site, origin: crossing.origin });
   }
 
   suite('with its variants', () => {
@@ -131,18 +103,18 @@ suite('a configuration that was carried at reconfigure', () => {
 
     before(async () => {
       const variants = VARIANTS.flatMap((module) => ['--variant', module]);
-      site = cleanUp.use(await openSite(await exportSystem('with-variants', variants)));
+      site = cleanUp.use(await openSite(await crossing.export('with-variants', variants)));
     });
 
     test('is rebuilt as it is', async () => {
-      await using client = await openPackageClient({ site, origin });
+      await using client = await openClient(site);
       const { stdout: system } = await client.rebuildFlake();
       assert.match(await readSystem(client, system, 'etc/hostname'), /^web01$/m);
     });
 
     for (const [what, change] of Object.entries(CHANGES)) {
       test(`is rebuilt when somebody changes ${what}`, async () => {
-        await using client = await openPackageClient({ site, origin });
+        await using client = await openClient(site);
         await client.change(change.module);
         const { stdout: system } = await client.rebuildFlake();
         assert.match(await readSystem(client, system, change.file), change.says);
@@ -151,7 +123,7 @@ suite('a configuration that was carried at reconfigure', () => {
 
     for (const { name, module } of [...NIXOS_PROBES, ...VARIANTS.map((text) => parseVariant(text))]) {
       test(`is rebuilt as its variant: ${name}`, async () => {
-        await using client = await openPackageClient({ site, origin });
+        await using client = await openClient(site);
         await client.change(module);
         await client.rebuildFlake();
       });

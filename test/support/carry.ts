@@ -29,7 +29,8 @@ export interface ExportOptions {
 }
 
 export interface ExportRootOptions extends Omit<ExportOptions, 'upstream'> {
-  readonly root: string;
+  /** Arguments that name what is exported. */
+  readonly root: readonly string[];
   /** Of the upstream. */
   readonly publicKey: string;
   readonly flags?: readonly string[] | undefined;
@@ -45,7 +46,7 @@ export interface Medium {
 
 /** `nixferry export ROOT`: collects from the upstream and packs for the site. */
 export function exportToMedium({ upstream, ...options }: ExportOptions): Promise<Medium> {
-  return exportRootToMedium({ ...options, root: upstream.root, publicKey: upstream.publicKey });
+  return exportRootToMedium({ ...options, root: [upstream.root], publicKey: upstream.publicKey });
 }
 
 /** The same for whatever can be a root. */
@@ -57,7 +58,19 @@ export async function exportRootToMedium(options: ExportRootOptions): Promise<Me
   const tools = options.tools === true ? [] : ['--no-tools'];
   await nix.run(
     command,
-    ['export', options.root, ...trust, '--to', medium, '--site', options.site, '--mirror', mirror, ...tools, ...flags],
+    [
+      'export',
+      ...options.root,
+      ...trust,
+      '--to',
+      medium,
+      '--site',
+      options.site,
+      '--mirror',
+      mirror,
+      ...tools,
+      ...flags,
+    ],
     { timeoutMs: 300_000 },
   );
   const keys = await nix.run(command, ['keys', 'show', '--mirror', mirror]);

@@ -1,7 +1,8 @@
 // A machine of the isolated side that has the configuration of the package set's site, changes it, and rebuilds itself.
 
-import { cp, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import type { RootRecord } from '../../src/mirror/roots.ts';
 import type { Site } from './carry.ts';
 import { createNixEnvironment, type NixEnvironment } from './nix.ts';
 import { nixferryCommand } from './nixferry.ts';
@@ -16,6 +17,8 @@ export interface PackageClient extends AsyncDisposable {
   change(settings: string): Promise<void>;
   /** Builds the system of the flake with `nix build`; its path is what stdout says. */
   rebuildFlake(exitCode?: 'any'): Promise<RunResult>;
+  /** Fetches what evaluation reads into the store, as Nix of before 2.32 wants it; resolves to the paths by their names. */
+  prime(): Promise<ReadonlyMap<string, string>>;
   /** Builds the system of the channel with `nix-build '<nixpkgs/nixos>'`. */
   rebuildChannel(nixpkgs: string, exitCode?: 'any'): Promise<RunResult>;
 }
@@ -51,6 +54,11 @@ export async function openPackageClient({ site, origin, chroot }: PackageClientO
       const [built] = result.exitCode === 0 ? (JSON.parse(result.stdout) as { outputs: { out: string } }[]) : [];
       return { ...result, stdout: built?.outputs.out ?? '' };
     },
+    prime: async () => {
+      const inputs = await evaluationInputs(site.mirror);
+      await nix.run('nix-store', ['--realise', ...inputs.values()]);
+      return inputs;
+    },
     rebuildChannel: async (nixpkgs, exitCode) => {
       const paths = ['-I', `nixpkgs=${nixpkgs}`, '-I', `nixos-config=${path.join(directory, 'channel.nix')}`];
       const args = ['--no-out-link', '<nixpkgs/nixos>', '-A', 'system', ...paths, ...hasNetwork];
@@ -59,4 +67,14 @@ export async function openPackageClient({ site, origin, chroot }: PackageClientO
     },
     [Symbol.asyncDispose]: nix[Symbol.asyncDispose],
   };
+}
+
+async function evaluationInputs(mirror: string): Promise<Map<string, string>> {
+  const folder = path.join(mirror, '.nixferry/roots');
+  const paths = new Map<string, string>();
+  for (const file of await readdir(folder)) {
+    const { evaluationInputs: inputs = [] } = JSON.parse(await readFile(path.join(folder, file), 'utf8')) as RootRecord;
+    for (const { name, path: baseName } of inputs) paths.set(name, `/nix/store/${baseName}`);
+  }
+  return paths;
 }
