@@ -1,5 +1,6 @@
 import { quoteForShell } from '../base/shell-word.ts';
 import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check.ts';
+import { NIXOS_PROBES } from '../evaluate/nixos-probes.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
 import { formatBytes, formatCount, formatTable } from './format.ts';
@@ -9,9 +10,12 @@ export interface CheckedRoot {
   readonly name: string;
   readonly record: RootRecord | undefined;
   readonly result: CheckResult;
+  readonly mirrorDirectory: string;
 }
 
 const SHOWN_MISSING = 20;
+/** Variants that come without being asked for. */
+const PROBES: ReadonlySet<string> = new Set(NIXOS_PROBES.map(({ name }) => name));
 
 /** What was found, for a person who decides whether to carry this mirror to where there is no internet. */
 export function describeCheckedRoot(checked: CheckedRoot): string {
@@ -26,7 +30,7 @@ export function describeCheckedRoot(checked: CheckedRoot): string {
   }
   lines.push(...indented(formatTable(rows), '  '));
   lines.push(...describeLimits(judged, result));
-  for (const one of missing.slice(0, SHOWN_MISSING)) lines.push(...describeMissing(one));
+  for (const one of missing.slice(0, SHOWN_MISSING)) lines.push(...describeMissing(one, targets.length));
   if (missing.length > SHOWN_MISSING) lines.push(`  ... and ${missing.length - SHOWN_MISSING} more (--json lists all)`);
   if (missing.length > 0) lines.push(...whatToDo(checked));
   return lines.join('\n');
@@ -90,20 +94,22 @@ function describeLimits(judged: CheckResult['judged'], { unsigned, unknowable, m
   return lines;
 }
 
-function describeMissing(missing: CheckedMissing): string[] {
+function describeMissing(missing: CheckedMissing, targetCount: number): string[] {
   const { path, chain, wantedFor } = missing;
   const lines = [`  missing: ${path}`, `    ${explain(missing)}`];
-  const variants = wantedFor.filter((variant) => variant !== undefined);
-  if (variants.length > 0) {
-    const own = wantedFor.includes(undefined) ? ['the root itself'] : [];
-    lines.push(
-      `    wanted for ${[...own, ...variants.map((variant) => `the variant ${shortened(variant)}`)].join(', ')}`,
-    );
+  if (wantedFor.length === targetCount && targetCount > 1)
+    lines.push('    wanted for the root itself and every variant');
+  else if (wantedFor.some((variant) => variant !== undefined)) {
+    lines.push(`    wanted for ${wantedFor.map(nameVariant).join(', ')}`);
   }
   for (const [index, wanting] of chain.entries()) {
     lines.push(`    ${index === 0 ? 'wanted by ' : '          → '}${baseNameOf(wanting)}`);
   }
   return lines;
+}
+
+function nameVariant(variant: string | undefined): string {
+  return variant === undefined ? 'the root itself' : `the variant ${shortened(variant)}`;
 }
 
 function explain({ kind, derivation, lacks, isUnsigned, isWithheld, damage }: CheckedMissing): string {
@@ -128,7 +134,7 @@ function explain({ kind, derivation, lacks, isUnsigned, isWithheld, damage }: Ch
 }
 
 /** What to type, and on which side. */
-function whatToDo({ name, record, result }: CheckedRoot): string[] {
+function whatToDo({ name, record, result, mirrorDirectory }: CheckedRoot): string[] {
   const { missing } = result;
   const isImported = record?.origin === 'imported';
   const kinds = new Set(missing.map(({ kind }) => kind));
@@ -136,9 +142,10 @@ function whatToDo({ name, record, result }: CheckedRoot): string[] {
   const sources = missing.filter(
     ({ kind, isWithheld, isUnsigned }) => kind === 'fixed-output' && !isWithheld && !isUnsigned,
   );
+  // A .drv file that is in the mirror alone comes from there.
+  const from = isImported ? '' : ` --option extra-substituters file://${quoteForShell(mirrorDirectory)}`;
   for (const { derivation } of sources.slice(0, SHOWN_MISSING)) {
-    if (derivation !== undefined)
-      lines.push(`nix-store --realise ${derivation}    # while its source can still be fetched`);
+    if (derivation !== undefined) lines.push(`nix-store --realise ${derivation}${from}`);
   }
   if (missing.some(({ damage }) => damage !== undefined)) lines.push('nixferry verify --upstream URL');
   lines.push(collectCommand(name, record, kinds));
@@ -170,8 +177,8 @@ function collectCommand(
     return `nixferry collect${scope} ${quoteForShell(name)}`;
   }
   const scope = record.scope === 'run' ? '' : ` --scope ${record.scope}`;
-  const variants = (record.targets ?? []).flatMap(({ variant }) => variant ?? []);
-  const again = variants.length > 0 ? '    # with the same variants as before' : '';
+  const given = (record.targets ?? []).some(({ variant }) => variant !== undefined && !PROBES.has(variant));
+  const again = given ? '    # with the same --variant as before' : '';
   return `nixferry collect${scope} ${requestInWords(record)}${again}`;
 }
 

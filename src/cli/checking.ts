@@ -36,7 +36,9 @@ export async function checkAll(requests: readonly NamedRequest[], options: Check
   const read = async (drvPath: StorePath) => (await inMirror(drvPath)) ?? (await inStore(drvPath));
   const check = createChecker({ ...options, read });
   const checked: CheckedRoot[] = [];
-  for (const { name, record, request } of requests) checked.push({ name, record, result: await check(request) });
+  for (const { name, record, request } of requests) {
+    checked.push({ name, record, result: await check(request), mirrorDirectory: mirror.directory });
+  }
   options.onProgress({ type: 'phase', phase: '' });
   return checked;
 }

@@ -49,7 +49,11 @@ async function checkCommand(queries: readonly string[], options: CheckOptions, r
   });
   for (const root of checked) {
     output.event('root', checkFields(root));
-    tell(run, root.result.missing.length === 0 && root.result.judged !== 'paths-only', describeCheckedRoot(root));
+    tell(
+      run,
+      root.result.missing.length === 0 && root.result.judged !== 'paths-only',
+      describeCheckedRoot(root, mirror.directory),
+    );
   }
   const missing = countMissing(checked);
   const exitCode = missing === 0 ? EXIT.complete : EXIT.partial;
