@@ -2,7 +2,7 @@
 // were not there. The old Node is this one under a false version, so the test is the same on every machine.
 
 import assert from 'node:assert/strict';
-import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -79,6 +79,32 @@ test('the launcher becomes the program when its Node can replace itself', async 
   const { stdout, stderr, exitCode } = await running.done;
   assert.equal((JSON.parse(stdout) as { pid: number }).pid, running.child.pid);
   assert.deepEqual({ stderr, exitCode }, { stderr: '', exitCode: 18 });
+});
+
+test('the launcher becomes the Node that npm brought, also by way of a link and without any node on the PATH', async () => {
+  await using temp = await makeTempDir('launcher');
+  const { launcher } = await install(temp, true);
+  const tools = temp.join('tools');
+  const [link, nested] = [
+    temp.join('node_modules/.bin/nixferry'),
+    path.join(path.dirname(launcher), '../node_modules'),
+  ];
+  await Promise.all([tools, path.dirname(link), nested].map((folder) => mkdir(folder)));
+  for (const name of ['readlink', 'uname']) await symlink(`/usr/bin/${name}`, path.join(tools, name));
+  await symlink('../nixferry/bin/nixferry', link);
+  const env = { ...toolEnvironment(), PATH: tools };
+  const name = `node-linux-${process.arch}`;
+  for (const folder of [temp.join('node_modules'), nested]) {
+    // Where npm puts it: beside the package, or within.
+    if (folder === nested) await rename(temp.join('node_modules', name), path.join(nested, name));
+    for (const command of [launcher, link]) {
+      const running = start(command, ['a b'], { env });
+      const { stdout, stderr, exitCode } = await running.done;
+      assert.deepEqual({ stderr, exitCode }, { stderr: '', exitCode: 18 });
+      const { pid, args } = JSON.parse(stdout) as { pid: number; args: string[] };
+      assert.deepEqual({ pid, args }, { pid: running.child.pid, args: ['a b'] });
+    }
+  }
 });
 
 test('the launcher runs the program in its own process when its Node is new enough', async () => {
