@@ -1,13 +1,17 @@
 import type { Command } from 'commander';
+import { EXIT } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
 import { currentSystem } from '../../evaluate/private-nix.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { RootRecord } from '../../mirror/roots.ts';
 import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { readSince } from '../basis-options.ts';
+import { checkFields, countMissing, describeCheckedRoot } from '../check-report.ts';
+import { checkAll, requestOfRecord } from '../checking.ts';
 import { collectRoots, endCollect } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
+import { formatCount } from '../format.ts';
 import { fetchNix, nixRootsOf } from '../nix-along.ts';
 import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
@@ -18,11 +22,12 @@ export function define(command: Command, run: CommandRun): void {
   addCommonOptions(addPackOptions(addCollectOptions(command)), [
     'nixferry export nixpkgs#hello --site ship --to /media/stick',
     'nixferry export nixpkgs#hello --site ship --to ./discs --medium bd25',
+    'nixferry export .#nixosConfigurations.web01 --site ship --to /media/stick    # and changes of it',
     'nixferry export --file default.nix --attr web --site plant-7 --to ./medium',
   ]).action((texts: string[], options: ExportOptions) => exportRoots(texts, options, run));
 }
 
-/** The one button: collect, and pack what was asked for if nothing of it is missing. */
+/** The one button: collect, check, and pack what was asked for if nothing of it is missing. */
 async function exportRoots(texts: readonly string[], options: ExportOptions, run: CommandRun): Promise<void> {
   const { config } = await readCommonOptions(options);
   const packing = await readPacking(options, config);
@@ -33,10 +38,30 @@ async function exportRoots(texts: readonly string[], options: ExportOptions, run
     return;
   }
   const { mirror, report } = collected;
+  if (!(await checkCollected(mirror, report.roots, run))) return;
   const roots =
     options.withNix === true ? [...report.roots, ...(await nixFor(mirror, options, config, run))] : report.roots;
   const basis = await chooseBasis(mirror, packing.site, roots, readSince(options), run.signal);
   await packAndReport(mirror, { roots, basis }, options, packing, run);
+}
+
+/** Whether clients of the other side, which trust what the mirror signs, can have all of it; says what they cannot have. */
+async function checkCollected(mirror: Mirror, roots: readonly RootRecord[], run: CommandRun): Promise<boolean> {
+  const { output, signal } = run;
+  const requests = roots.map((root) => requestOfRecord(root, mirror.storeDir));
+  const checked = await checkAll(requests, { mirror, keys: [mirror.publicKey], onProgress: output.onProgress, signal });
+  const missing = countMissing(checked);
+  for (const root of checked) {
+    output.event('root', checkFields(root));
+    if (output.json) continue;
+    if (root.result.missing.length > 0) output.warn(describeCheckedRoot(root));
+    else if (root.result.judged !== 'paths') output.say(describeCheckedRoot(root));
+  }
+  if (missing === 0) return true;
+  output.warn(`clients could not have everything: ${formatCount(missing, 'path')} missing; nothing was packed`);
+  run.finish(EXIT.upstreamIncomplete);
+  output.verdict(EXIT.upstreamIncomplete, { code: 'upstream-incomplete', missing });
+  return false;
 }
 
 /** Those that get-nix has brought; the usual one for this kind of machine where there is none yet. */
