@@ -49,11 +49,7 @@ async function checkCommand(queries: readonly string[], options: CheckOptions, r
   });
   for (const root of checked) {
     output.event('root', checkFields(root));
-    tell(
-      run,
-      root.result.missing.length === 0 && root.result.judged !== 'paths-only',
-      describeCheckedRoot(root, mirror.directory),
-    );
+    tell(run, root.result.missing.length === 0 && root.result.judged !== 'paths-only', describeCheckedRoot(root));
   }
   const missing = countMissing(checked);
   const exitCode = missing === 0 ? EXIT.complete : EXIT.partial;
