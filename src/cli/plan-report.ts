@@ -1,7 +1,10 @@
+import type { PlannedPath } from '../collect/path-finder.ts';
 import type { CollectPlan, CollectProblem, ProblemKind } from '../collect/plan.ts';
+import type { SourceAttempt } from '../sources/source-supply.ts';
 import { formatBytes, formatCount, formatTable } from './format.ts';
 
 const SHOWN_PROBLEMS = 20;
+const SHOWN_LINES = 4;
 
 /** What a plan means, for a person who decides whether to go on. */
 export function describePlan(plan: CollectPlan): string {
@@ -17,10 +20,12 @@ export function describePlan(plan: CollectPlan): string {
     ],
     ['paths', (plan.present.size + plan.toFetch.length).toLocaleString('en-US'), ''],
     ['already here', plan.present.size.toLocaleString('en-US'), ''],
-    ['to fetch', (plan.toFetch.length - local).toLocaleString('en-US'), describeUpstreams(plan)],
+    ['to fetch', (plan.toFetch.length - local - plan.unsizedSources).toLocaleString('en-US'), describeUpstreams(plan)],
   ];
   if (local > 0)
     rows.push(['from the local store', String(local), 'signed with the key of the mirror, for no upstream has them']);
+  if (plan.unsizedSources > 0)
+    rows.push(['sources', plan.unsizedSources.toLocaleString('en-US'), describeSources(plan)]);
   if (plan.problems.length > 0) rows.push(['cannot be had', String(plan.problems.length), 'see below']);
   rows.push(
     ['download', `${plan.downloadIsExact ? '' : 'at most '}${formatBytes(plan.downloadBytes)}`, ''],
@@ -49,10 +54,10 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
     present: plan.present.size,
     fetch: plan.toFetch.map((path) => ({
       storePath: path.storePath,
-      from: path.kind === 'local' ? 'local store' : path.upstream.url,
-      fileSize: path.kind === 'local' ? undefined : path.info.fileSizeBytes,
-      narSize: path.kind === 'local' ? path.local.narSizeBytes : path.info.narSizeBytes,
+      ...describeOrigin(path),
     })),
+    sources: plan.unsizedSources,
+    sourceBytesEstimate: plan.unsizedBytes,
     problems: plan.problems,
     downloadBytes: plan.downloadBytes,
     downloadIsExact: plan.downloadIsExact,
@@ -63,7 +68,8 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
 
 const HEADINGS: Readonly<Record<ProblemKind, string>> = {
   'not-built': 'not built yet (build them with `nix build`, then type the same command again)',
-  'no-source': 'sources that no cache has (fetch them as it says, then type the same command again)',
+  'no-source':
+    'sources that could not be had (name a folder that has them with --sources-from, then type the same command again)',
   absent: 'nobody has them (add an upstream that does with --upstream, or build them here)',
   untrusted: 'not signed by a key that counts here (name the key with --trusted-public-key)',
   'upstream-error': 'an upstream failed (type the same command again; what is fetched stays)',
@@ -88,7 +94,40 @@ export function describeProblems(problems: readonly CollectProblem[]): string {
 function describeProblem(problem: CollectProblem): string[] {
   const chain = problem.chain ?? (problem.wantedBy === undefined ? [] : [problem.wantedBy]);
   const wantedBy = chain.length === 0 ? [] : [`    wanted by ${chain.toReversed().join(', for ')}`];
-  return [`  ${problem.storePath}`, `    ${problem.detail}`, ...wantedBy];
+  const blocks = problem.blocks ?? [];
+  return [
+    `  ${problem.storePath}`,
+    `    ${problem.detail}`,
+    ...(problem.attempts ?? []).flatMap(describeAttempt),
+    ...wantedBy,
+    ...(blocks.length === 0 ? [] : [`    without it, not complete: ${blocks.join(', ')}`]),
+  ];
+}
+
+/** What a builder says comes in many lines, of which the last tell what went wrong. */
+function describeAttempt({ from, problem }: SourceAttempt): string[] {
+  const [first = '', ...others] = problem.split('\n').filter((line) => line.trim() !== '');
+  return [`    ${from}: ${first}`, ...others.slice(-SHOWN_LINES).map((line) => `      ${line.trim()}`)];
+}
+
+function describeOrigin(path: PlannedPath): {
+  readonly from: string;
+  readonly fileSize?: number | undefined;
+  readonly narSize?: number;
+} {
+  switch (path.kind) {
+    case 'upstream':
+      return { from: path.upstream.url, fileSize: path.info.fileSizeBytes, narSize: path.info.narSizeBytes };
+    case 'local':
+      return { from: 'local store', narSize: path.local.narSizeBytes };
+    case 'source':
+      return { from: path.source.recipe?.addresses[0] ?? 'its builder' };
+  }
+}
+
+function describeSources({ unsizedBytes }: CollectPlan): string {
+  const from = 'no cache has them; each is fetched from where it comes from';
+  return unsizedBytes === undefined ? from : `${from}, about ${formatBytes(unsizedBytes)} besides the download below`;
 }
 
 function describeUpstreams(plan: CollectPlan): string {

@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
+import { SourceMissing } from '../sources/source-supply.ts';
 import { type FetchInputs, fetchPath } from './fetch-path.ts';
 import type { PlannedPath } from './path-finder.ts';
 import type { CollectPlan, CollectProblem } from './plan.ts';
@@ -45,10 +46,11 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
   };
   const fetchOne = async (path: PlannedPath) => {
     try {
-      await queue.add(await fetchPath(path, { ...inputs, onBytes }));
+      const { leftover, ...candidate } = await fetchPath(path, { ...inputs, onBytes });
+      await queue.add(candidate, leftover);
       onProgress({ type: 'advance', items: 1 });
     } catch (error) {
-      failures.set(path.storePath, problemOf(path, error, signal));
+      failures.set(path.storePath, problemOf(path, error, signal, plan));
     }
   };
   await mapConcurrent(inFetchOrder(plan.toFetch), inputs.jobs, fetchOne, signal);
@@ -78,6 +80,8 @@ function inFetchOrder(paths: readonly PlannedPath[]): PlannedPath[] {
 }
 
 function narSizeOf(path: PlannedPath): number {
+  // A source of unknown size may be a large one.
+  if (path.kind === 'source') return Number.POSITIVE_INFINITY;
   return (path.kind === 'upstream' ? path.info : path.local).narSizeBytes;
 }
 
@@ -85,8 +89,9 @@ function narSizeOf(path: PlannedPath): number {
 export const DEFAULT_JOBS = LIMITS.narDownloadsInFlight;
 
 /** An error that concerns this path alone; whatever would stop every path is thrown. */
-function problemOf(path: PlannedPath, error: unknown, signal: AbortSignal): CollectProblem {
+function problemOf(path: PlannedPath, error: unknown, signal: AbortSignal, plan: CollectPlan): CollectProblem {
   if (signal.aborted || !(error instanceof NixferryError)) throw error;
+  if (error instanceof SourceMissing) return missingSource(path.storePath, error, plan);
   const common = { storePath: path.storePath, detail: error.message, wantedBy: undefined };
   switch (error.code) {
     case 'damage':
@@ -99,4 +104,19 @@ function problemOf(path: PlannedPath, error: unknown, signal: AbortSignal): Coll
     default:
       throw error;
   }
+}
+
+/** A source that could not be had: who wants it, and which roots are not complete without it. */
+function missingSource(storePath: StorePath, { message, attempts }: SourceMissing, plan: CollectPlan): CollectProblem {
+  const wanting = plan.roots.filter(({ carried }) => carried.paths.has(storePath));
+  const chain = wanting.map(({ carried }) => carried.paths.get(storePath)?.chain).find((one) => one !== undefined);
+  return {
+    storePath,
+    kind: 'no-source',
+    detail: message,
+    wantedBy: chain?.at(-1),
+    ...(chain === undefined ? {} : { chain }),
+    attempts,
+    blocks: wanting.map(({ root }) => root.name),
+  };
 }

@@ -5,7 +5,16 @@ import { composeNar } from '../mirror/nar-compose.ts';
 import { intakeNar, withIntakenNar } from '../mirror/nar-intake.ts';
 import type { PublishCandidate } from '../mirror/publish.ts';
 import { assessTrust } from '../mirror/trust.ts';
-import { formatHash, hashPartOf, type NarInfo, type PublicKey } from '../nix/index.ts';
+import {
+  type ContentAddress,
+  formatContentAddress,
+  formatHash,
+  hashPartOf,
+  type NarInfo,
+  type PublicKey,
+} from '../nix/index.ts';
+import type { FixedSource } from '../sources/fixed-source.ts';
+import type { SourceSupply } from '../sources/source-supply.ts';
 import { openUnbrokenNar } from '../upstream/unbroken-nar.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { isAcceptable } from './acceptable.ts';
@@ -19,18 +28,42 @@ export interface FetchInputs {
   /** How patiently broken transfers are taken up again. */
   readonly http: Pick<HttpClient, 'retries' | 'clock'>;
   readonly trustedKeys: readonly PublicKey[];
+  /** Wanted where sources are among the paths. */
+  readonly supply?: SourceSupply | undefined;
   readonly signal: AbortSignal;
   /** Bytes from the network or the local store, as they come. */
   readonly onBytes: (bytes: number) => void;
 }
 
+/** A path that can be published. */
+export interface FetchedPath extends PublishCandidate {
+  /** A file that is of no more use once it is published. */
+  readonly leftover?: string | undefined;
+}
+
 /**
  * Brings one path into the mirror's partial folder, checked, ready to be published.
- * @throws NixferryError `damage` when its bytes are not what they should be, `not-trusted` when its `CA:` does not hold; errors of
- *   the upstream, and `no-space`.
+ * @throws NixferryError `damage` when its bytes are not what they should be, `not-trusted` when its `CA:` does not hold; SourceMissing for a source that is
+ *   nowhere to be had; errors of the upstream, and `no-space`.
  */
-export function fetchPath(path: PlannedPath, inputs: FetchInputs): Promise<PublishCandidate> {
-  return path.kind === 'local' ? dumpFromLocalStore(path, inputs) : fetchFromUpstream(path, inputs);
+export function fetchPath(path: PlannedPath, inputs: FetchInputs): Promise<FetchedPath> {
+  switch (path.kind) {
+    case 'upstream':
+      return fetchFromUpstream(path, inputs);
+    case 'local':
+      return dumpFromLocalStore(path, inputs);
+    case 'source':
+      return obtainSource(path.source, inputs);
+  }
+}
+
+async function obtainSource(
+  source: FixedSource,
+  { supply, mirror, signal, onBytes }: FetchInputs,
+): Promise<FetchedPath> {
+  if (supply === undefined) throw new Error('a source was planned without a place to have it from');
+  const { candidate, leftover } = await supply.obtain(source, { mirror, signal, onBytes });
+  return { ...candidate, leftover };
 }
 
 /** From the upstream that the plan names; when that one fails, from the next that has the path. */
@@ -46,7 +79,7 @@ async function fetchFromUpstream(
   let source: { readonly info: NarInfo; readonly upstream: Upstream } = planned;
   while (true) {
     try {
-      return await fetchFrom(source.upstream, source.info, inputs);
+      return await fetchFrom(source.upstream, source.info, inputs, planned.declared);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof NixferryError) || error.code === 'no-space') throw error;
@@ -62,6 +95,7 @@ async function fetchFrom(
   upstream: Upstream,
   info: NarInfo,
   { mirror, trustedKeys, http, signal, onBytes }: FetchInputs,
+  declared: ContentAddress | undefined,
 ): Promise<PublishCandidate> {
   const open = (offset: number) => openUnbrokenNar(upstream, info, { offset, signal, http });
   const nar = await intakeNar({ mirror, expected: info, open, what: info.storePath, signal, onBytes });
@@ -72,11 +106,23 @@ async function fetchFrom(
       hint: 'name a key that signed it with --trusted-public-key',
     });
   }
-  return { info: taken, narFile: nar.file };
+  return { info: await withDeclared(taken, declared, nar.file, signal), narFile: nar.file };
+}
+
+/** Adds what a derivation declares as `CA:`, if that proves the path: signatures do not cover it. */
+async function withDeclared(
+  info: NarInfo,
+  declared: ContentAddress | undefined,
+  narFile: string,
+  signal: AbortSignal,
+): Promise<NarInfo> {
+  if (declared === undefined || info.contentAddress !== undefined) return info;
+  const addressed = { ...info, contentAddress: formatContentAddress(declared) };
+  return (await assessTrust(addressed, [], narFile, signal)).trusted ? addressed : info;
 }
 
 async function dumpFromLocalStore(
-  { storePath, local, store }: Extract<PlannedPath, { kind: 'local' }>,
+  { storePath, local, store, declared }: Extract<PlannedPath, { kind: 'local' }>,
   { mirror, signal, onBytes }: FetchInputs,
 ): Promise<PublishCandidate> {
   const witness = new AddressWitness();
@@ -107,5 +153,6 @@ async function dumpFromLocalStore(
     ...(deriver === undefined ? {} : { deriver }),
     ...(contentAddress === undefined ? {} : { contentAddress }),
   };
-  return { info: withIntakenNar(described, nar), narFile: nar.file };
+  const info = withIntakenNar(described, nar);
+  return { info: await withDeclared(info, declared, nar.file, signal), narFile: nar.file };
 }

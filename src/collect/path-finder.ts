@@ -1,12 +1,17 @@
 import { Batches } from '../base/batches.ts';
 import type { LocalPath, LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { hashPartOf, type NarInfo, type PublicKey, type StorePath } from '../nix/index.ts';
+import { type ContentAddress, hashPartOf, type NarInfo, type PublicKey, type StorePath } from '../nix/index.ts';
+import type { FixedSource } from '../sources/fixed-source.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { describeUntrusted, isAcceptable } from './acceptable.ts';
+import type { KnownSources } from './known-sources.ts';
 import type { CollectProblem, NarInfoFinder } from './plan.ts';
 
-/** A path that will be fetched from an upstream, or dumped from a store of this machine where no upstream has it. */
+/**
+ * A path that will be fetched from an upstream, dumped from a store of this machine where no upstream has it, or, a source that neither has, brought from
+ * where it comes from.
+ */
 export type PlannedPath =
   | {
       readonly kind: 'upstream';
@@ -14,6 +19,8 @@ export type PlannedPath =
       readonly references: readonly StorePath[];
       readonly info: NarInfo;
       readonly upstream: Upstream;
+      /** What a derivation declares of its contents, where one does. */
+      readonly declared?: ContentAddress;
     }
   | {
       readonly kind: 'local';
@@ -21,6 +28,13 @@ export type PlannedPath =
       readonly references: readonly StorePath[];
       readonly local: LocalPath;
       readonly store: LocalStore;
+      readonly declared?: ContentAddress;
+    }
+  | {
+      readonly kind: 'source';
+      readonly storePath: StorePath;
+      readonly references: readonly StorePath[];
+      readonly source: FixedSource;
     };
 
 export type FoundPath =
@@ -32,13 +46,14 @@ export type FoundPath =
       readonly info: NarInfo;
     };
 
-/** Bytes that will cross the network or be dumped; at most NarSize where FileSize is not stated. */
+/** Bytes that will cross the network or be dumped; at most NarSize where FileSize is not stated, and nothing for sources, whose size nobody states. */
 export function downloadBytesOf(path: FoundPath): number {
-  if (path.kind === 'present') return 0;
+  if (path.kind === 'present' || path.kind === 'source') return 0;
   return path.kind === 'local' ? path.local.narSizeBytes : (path.info.fileSizeBytes ?? path.info.narSizeBytes);
 }
 
 export function narSizeBytesOf(path: FoundPath): number {
+  if (path.kind === 'source') return 0;
   return path.kind === 'local' ? path.local.narSizeBytes : path.info.narSizeBytes;
 }
 
@@ -48,6 +63,7 @@ export interface PathFinderInputs {
   readonly upstreams: NarInfoFinder;
   /** Stores of this machine, asked in this order for what no upstream has. */
   readonly localStores: readonly LocalStore[];
+  readonly sources: KnownSources;
   readonly trustedKeys: readonly PublicKey[];
   readonly onFound: () => void;
   readonly signal: AbortSignal;
@@ -101,9 +117,22 @@ export class PathFinder {
     // A public cache has outputs; where a `.drv` file can be read here, asking for it is a wasted request.
     if (path.endsWith('.drv')) return (await this.#askLocalStores(path)) ?? this.#askUpstreams(path);
     const upstream = await this.#askUpstreams(path);
+    if (upstream !== undefined) return this.#withDeclared(upstream);
     // Only what no upstream has is taken from a local store: where one has it, its signature is worth more than ours.
-    if (upstream !== undefined || this.#problems.get(path)?.kind !== 'absent') return upstream;
-    return this.#askLocalStores(path);
+    const local = this.#problems.get(path)?.kind === 'absent' ? await this.#askLocalStores(path) : undefined;
+    if (local !== undefined) return this.#withDeclared(local);
+    const source = await this.#inputs.sources.find(path);
+    if (source === undefined) return undefined;
+    this.#problems.delete(path);
+    return { kind: 'source', storePath: path, references: [], source };
+  }
+
+  /** With a `CA:`, a source needs no signature: it is worth knowing. */
+  async #withDeclared(found: FoundPath): Promise<FoundPath> {
+    if (found.kind !== 'upstream' && found.kind !== 'local') return found;
+    if (found.kind === 'upstream' && found.info.contentAddress !== undefined) return found;
+    const source = await this.#inputs.sources.describe(found.storePath);
+    return source === undefined ? found : { ...found, declared: source.address };
   }
 
   async #askUpstreams(path: StorePath): Promise<FoundPath | undefined> {

@@ -1,10 +1,12 @@
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
+import { shortestWays } from '../closure/chains.ts';
 import { type DerivationGraph, loadDerivationGraph } from '../closure/derivation-graph.ts';
 import { computeScopes, type MissingPath, type Reason, type ScopeClosure } from '../closure/scopes.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
 import { crawl } from './crawl.ts';
+import type { KnownSources } from './known-sources.ts';
 import type { FoundPath, PathFinder } from './path-finder.ts';
 import type { CollectProblem } from './plan.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
@@ -23,6 +25,8 @@ export interface PlannedMember {
   readonly found: FoundPath;
   /** Why it is carried. */
   readonly reason: Reason;
+  /** Of a source that no cache has: derivations from the root down to what wants it. */
+  readonly chain?: readonly StorePath[];
 }
 
 export interface PlannedRoot {
@@ -47,6 +51,7 @@ export type ReadDerivation = (drvPath: StorePath) => Promise<Buffer | undefined>
 export interface PlanRootInputs {
   readonly root: ResolvedRoot;
   readonly finder: PathFinder;
+  readonly sources: KnownSources;
   /** Scopes to work out beside the root's own. */
   readonly compare: readonly Scope[];
   readonly carries: CarryOptions;
@@ -94,7 +99,7 @@ async function planTargets(
   inputs: PlanRootInputs,
   wanted: readonly Scope[],
 ): Promise<ReadonlyMap<Scope, PlannedScope>> {
-  const { root, finder, carries, readDerivation, storeDir, signal, onProgress } = inputs;
+  const { root, finder, sources, carries, readDerivation, storeDir, signal, onProgress } = inputs;
   onProgress({ type: 'phase', phase: 'read derivations' });
   const graph = await loadDerivationGraph({
     roots: root.targets.map(({ drvPath }) => drvPath),
@@ -102,6 +107,7 @@ async function planTargets(
     storeDir,
     signal,
   });
+  sources.learn(graph);
   onProgress({ type: 'phase', phase: 'read narinfos' });
   const closures = await computeScopes({
     graph,
@@ -129,13 +135,28 @@ async function planScope(
   finder: PathFinder,
 ): Promise<PlannedScope> {
   const members = new Map<StorePath, PlannedMember>();
+  const chainOf = chainsFrom(graph, root);
   for (const [path, reason] of paths) {
     const found = await finder.find(path);
     if (found === undefined) throw new Error(`${path} was found and is gone`);
-    members.set(path, { found, reason });
+    members.set(path, { found, reason, ...(found.kind === 'source' ? { chain: chainOf(found.source.drvPath) } : {}) });
   }
   const problems = missing.map((hole): CollectProblem => ({ ...explainHole(hole, finder), chain: hole.chain }));
   return { rootPaths: rootPathsOf(root, graph, members), paths: members, problems, builds: [...built.keys()] };
+}
+
+/** Says by which derivations a derivation is wanted: the shortest way from the root to it, itself left out. */
+function chainsFrom(graph: DerivationGraph, root: ResolvedRoot): (drvPath: StorePath) => readonly StorePath[] {
+  let parents: ReadonlyMap<StorePath, StorePath> | undefined;
+  return (drvPath) => {
+    parents ??= shortestWays(
+      graph,
+      root.targets.flatMap((target) => graph.find(target.drvPath) ?? []),
+    );
+    const chain: StorePath[] = [];
+    for (let path = parents.get(drvPath); path !== undefined; path = parents.get(path)) chain.push(path);
+    return chain.toReversed();
+  };
 }
 
 function rootPathsOf(
@@ -161,7 +182,7 @@ function explainHole({ path, kind, derivation, chain }: MissingPath, finder: Pat
   }
   const problem = finder.problemOf(path);
   if (kind === 'fixed-output' && (problem === undefined || problem.kind === 'absent')) {
-    const detail = `no upstream has this source; nix-store --realise ${derivation ?? ''} fetches it from where it comes from`;
+    const detail = `no upstream has this source, and only the builder of ${derivation ?? 'its derivation'} knows where it comes from`;
     return { storePath: path, kind: 'no-source', detail, wantedBy };
   }
   return { ...explain(finder, path, chain.length === 0), wantedBy };

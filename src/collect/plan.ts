@@ -4,7 +4,9 @@ import type { LocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { Scope } from '../mirror/roots.ts';
 import type { HashPart, NarInfo, PublicKey, StorePath } from '../nix/index.ts';
+import type { SourceAttempt, SourceSupply } from '../sources/source-supply.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import { KnownSources } from './known-sources.ts';
 import { downloadBytesOf, type FoundPath, narSizeBytesOf, PathFinder, type PlannedPath } from './path-finder.ts';
 import { type CarryOptions, type PlannedRoot, planRoot, type ReadDerivation } from './plan-root.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
@@ -33,6 +35,10 @@ export interface CollectProblem {
   readonly wantedBy: StorePath | undefined;
   /** Derivations from the root down to what wants it, where the plan followed derivations. */
   readonly chain?: readonly StorePath[];
+  /** Of a source: where it was looked for, and why it was not had from there. */
+  readonly attempts?: readonly SourceAttempt[];
+  /** Of a source: the roots that lack it, by their names. */
+  readonly blocks?: readonly string[];
 }
 
 export interface CollectPlan {
@@ -44,6 +50,10 @@ export interface CollectPlan {
   readonly downloadBytes: number;
   /** False when some upstream does not state FileSize: then downloadBytes counts NarSize, which it cannot exceed by much. */
   readonly downloadIsExact: boolean;
+  /** Sources that come from elsewhere than a cache: nobody states their sizes, and `downloadBytes` counts none of them. */
+  readonly unsizedSources: number;
+  /** What these may come to: as much for each as the sources of known size have on average. Undefined where none is known. */
+  readonly unsizedBytes: number | undefined;
   /** Sum of NarSize of all paths, here and to come: what the closure takes in a client's store. */
   readonly unpackedBytes: number;
   readonly freeBytes: number;
@@ -60,6 +70,8 @@ export interface PlanInputs {
   readonly localStores: readonly LocalStore[];
   /** Wanted for roots with derivations. */
   readonly readDerivation?: ReadDerivation;
+  /** Where sources come from that no cache has; they are problems where it is not given. */
+  readonly supply?: SourceSupply;
   readonly trustedKeys: readonly PublicKey[];
   /** Which scopes to work out beside the one that is carried, to compare. */
   readonly compare?: readonly Scope[];
@@ -84,11 +96,14 @@ export interface NarInfoFinder {
 export async function planCollect(inputs: PlanInputs): Promise<CollectPlan> {
   const { onProgress, roots, signal } = inputs;
   onProgress({ type: 'phase', phase: 'read narinfos' });
-  const finder = new PathFinder({ ...inputs, onFound: () => onProgress({ type: 'advance', items: 1 }) });
+  const { compare = [], carries = {}, readDerivation = async () => undefined, storeDir, supply } = inputs;
+  const sources = new KnownSources({ readDerivation, storeDir, supply });
+  const finder = new PathFinder({ ...inputs, sources, onFound: () => onProgress({ type: 'advance', items: 1 }) });
   const planned: PlannedRoot[] = [];
-  const { compare = [], carries = {}, readDerivation = async () => undefined, storeDir } = inputs;
   for (const root of roots) {
-    planned.push(await planRoot({ root, finder, compare, carries, readDerivation, storeDir, signal, onProgress }));
+    planned.push(
+      await planRoot({ root, finder, sources, compare, carries, readDerivation, storeDir, signal, onProgress }),
+    );
   }
   const wanted = new Map<StorePath, FoundPath>();
   for (const { carried } of planned) for (const [path, { found }] of carried.paths) wanted.set(path, found);
@@ -100,10 +115,27 @@ export async function planCollect(inputs: PlanInputs): Promise<CollectPlan> {
     present: new Set([...wanted.values()].filter(({ kind }) => kind === 'present').map(({ storePath }) => storePath)),
     problems: [...problems.values()].sort((a, b) => (a.storePath < b.storePath ? -1 : 1)),
     downloadBytes: toFetch.reduce((sum, path) => sum + downloadBytesOf(path), 0),
-    downloadIsExact: toFetch.every((path) => path.kind === 'upstream' && path.info.fileSizeBytes !== undefined),
+    downloadIsExact: toFetch.every(hasExactSize),
+    ...estimateUnsized(planned, toFetch),
     unpackedBytes: [...wanted.values()].reduce((sum, path) => sum + narSizeBytesOf(path), 0),
     freeBytes: await freeBytes(inputs.mirrorDirectory),
   };
+}
+
+function hasExactSize(path: PlannedPath): boolean {
+  return path.kind === 'source' || (path.kind === 'upstream' && path.info.fileSizeBytes !== undefined);
+}
+
+function estimateUnsized(
+  roots: readonly PlannedRoot[],
+  toFetch: readonly PlannedPath[],
+): Pick<CollectPlan, 'unsizedSources' | 'unsizedBytes'> {
+  const unsizedSources = toFetch.filter(({ kind }) => kind === 'source').length;
+  const members = roots.flatMap(({ carried }) => [...carried.paths.values()]);
+  const sized = members.filter(({ found, reason }) => reason.kind === 'fixed-output' && found.kind !== 'source');
+  if (sized.length === 0) return { unsizedSources, unsizedBytes: unsizedSources === 0 ? 0 : undefined };
+  const average = sized.reduce((sum, { found }) => sum + narSizeBytesOf(found), 0) / sized.length;
+  return { unsizedSources, unsizedBytes: Math.round(average * unsizedSources) };
 }
 
 /** References before referrers, so that what is fetched can be published as it comes. */

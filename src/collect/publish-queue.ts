@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type PublishCandidate, publish } from '../mirror/publish.ts';
@@ -13,6 +14,7 @@ export class PublishQueue {
   readonly #signal: AbortSignal;
   readonly #visible: Set<StorePath>;
   readonly #waiting = new Map<StorePath, PublishCandidate>();
+  readonly #leftovers = new Map<StorePath, string>();
   readonly #refused: CollectProblem[] = [];
   #sinceLastWave = 0;
   #wave: Promise<void> = Promise.resolve();
@@ -26,8 +28,10 @@ export class PublishQueue {
 
   publishedCount = 0;
 
-  async add(candidate: PublishCandidate): Promise<void> {
+  /** @param leftover a file to be removed once the path is published. */
+  async add(candidate: PublishCandidate, leftover?: string): Promise<void> {
     this.#waiting.set(candidate.info.storePath, candidate);
+    if (leftover !== undefined) this.#leftovers.set(candidate.info.storePath, leftover);
     this.#sinceLastWave += 1;
     if (this.#sinceLastWave < LIMITS.pathsPerPublishWave) return;
     this.#sinceLastWave = 0;
@@ -62,7 +66,12 @@ export class PublishQueue {
     const ready = this.#takeReady();
     if (ready.length === 0) return;
     const result = await publish(this.#mirror, ready, { signal: this.#signal });
-    for (const path of [...result.published, ...result.already]) this.#visible.add(path);
+    for (const path of [...result.published, ...result.already]) {
+      this.#visible.add(path);
+      const leftover = this.#leftovers.get(path);
+      if (leftover !== undefined) await rm(leftover, { force: true });
+      this.#leftovers.delete(path);
+    }
     this.publishedCount += result.published.length;
     for (const { path, reason } of result.refused) {
       this.#refused.push({ storePath: path, kind: 'damage', detail: reason, wantedBy: undefined });
