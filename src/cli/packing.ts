@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
+import { quoteForShell } from '../base/shell-word.ts';
 import { keepHeapSmall } from '../base/garbage-collection.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
@@ -129,6 +130,7 @@ export async function packAndReport(
     [
       `complete: shipment ${sequence} for ${site}: ${formatCount(totals.pathCount, 'path')} in ${formatCount(volumes.length, 'volume')}, ${formatBytes(totals.volumesSizeBytes)}, written and read back`,
       `  ${describeBasis(result)}`,
+      ...rehearsalLines(result),
       ...whereItIs(result),
       'next, on the isolated side:',
       `  ${importCommand(result, key)}`,
@@ -146,6 +148,8 @@ export async function packAndReport(
     manifestSha256: result.manifestSha256,
     basis: result.manifest.basis,
     lost: result.manifest.lost,
+    rehearsals: result.manifest.rehearsals ?? [],
+    outdatedRehearsals: result.outdatedRehearsals,
     totals,
     volumes: volumes.length,
     discs: discsOf(result).length,
@@ -161,6 +165,23 @@ function describeBasis({ manifest }: PackResult): string {
   if (basis === null) return 'it holds everything and builds on nothing';
   if (basis.type === 'receipt') return `not sent: ${needs} that the site has by its receipt ${basis.counter}`;
   return `not sent: ${needs} that came with shipments up to ${basis.sequence}, which are taken to have arrived`;
+}
+
+/** Whether somebody has tried out what is in there. */
+function rehearsalLines({ manifest, outdatedRehearsals }: PackResult): string[] {
+  const { rehearsals = [], roots } = manifest;
+  const tried = new Set(rehearsals.flatMap((rehearsal) => rehearsal.roots));
+  const bad = rehearsals.filter(({ verdict }) => verdict !== 'complete');
+  return [
+    ...(tried.size === 0
+      ? []
+      : [`  rehearsed: ${tried.size} of ${formatCount(roots.length, 'root')}; the log goes along`]),
+    ...bad.map(({ verdict, name }) => `  but the last rehearsal was not complete (${verdict}); see ${name}`),
+    ...outdatedRehearsals.map(
+      ({ root, reason }) =>
+        `  not rehearsed: ${root}; ${reason === 'changed' ? 'it has other paths than when it was' : 'it was, with roots that are not packed'}. Prove it with: nixferry rehearse ${quoteForShell(root)}`,
+    ),
+  ];
 }
 
 function discsOf({ folders }: PackResult): readonly string[] {

@@ -12,11 +12,11 @@ import { privateLayout } from './layout.ts';
 export interface RehearsalRecord {
   readonly format: 1;
   readonly log: { readonly sha256: string; readonly sizeBytes: number };
-  readonly verdict: 'complete' | 'missing' | 'failed';
+  /** `complete`, or what it was not: `missing`, `failed`. */
+  readonly verdict: string;
   /** `nix (Nix) 2.8.0` */
   readonly nix: string;
   readonly generator: string;
-  readonly isSandboxed: boolean;
   /** ISO time; of several rehearsals of the same roots the last one counts. */
   readonly ended: string;
   readonly roots: readonly RehearsedRoot[];
@@ -29,20 +29,15 @@ export interface RehearsedRoot {
   readonly scope: string;
   /** As `rootDigest` computes it. */
   readonly digest: string;
-  readonly verdict: RehearsalRecord['verdict'];
-  /** The variants that were tried, by name. */
-  readonly variants: readonly string[];
 }
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
-const verdict = z.enum(['complete', 'missing', 'failed']);
 const rehearsalRecord = z.object({
   format: z.literal(1),
   log: z.object({ sha256: digest, sizeBytes: z.int().min(0) }),
-  verdict,
+  verdict: z.string(),
   nix: z.string(),
   generator: z.string(),
-  isSandboxed: z.boolean(),
   ended: z.iso.datetime(),
   roots: z.array(
     z.object({
@@ -50,8 +45,6 @@ const rehearsalRecord = z.object({
       request: z.string(),
       scope: z.string(),
       digest,
-      verdict,
-      variants: z.array(z.string()),
     }),
   ),
 });

@@ -14,6 +14,7 @@ import type { ImportFailure } from './import-work.ts';
 import { type CheckedInventory, checkInventory } from './inventory-check.ts';
 import { readInventory } from './inventory-file.ts';
 import { walkInventory } from './inventory-walk.ts';
+import { keepRehearsals } from './keep-rehearsals.ts';
 import type { Manifest } from './manifest.ts';
 import { MediumReader } from './medium-reader.ts';
 import { findPresent, findPresentFiles, openPresence } from './present-paths.ts';
@@ -145,6 +146,7 @@ export async function importShipment(options: ImportOptions): Promise<ImportResu
     const lacking = lackingOf(witnessesOf(roots), inventory.files, presentFiles);
     await keepReceived(mirror, shipment, manifest, inventoryFile, lacking);
   }
+  await keepLogs(mirror, shipment, manifest, onProgress);
   await clearQuarantine(mirror, manifest);
   const importedPaths = countOnes(present) - presentPaths;
   const hasMore = importedPaths > 0 || countOnes(presentFiles) > presentFileCount;
@@ -195,6 +197,19 @@ function checkSite(
       hint: `take the medium to ${site}, or ask the sender to pack for ${expected}: nixferry pack --site ${expected}`,
     },
   );
+}
+
+async function keepLogs(
+  mirror: Mirror,
+  shipment: FoundShipment,
+  manifest: Manifest,
+  onProgress: OnProgress,
+): Promise<void> {
+  const lacking = await keepRehearsals(mirror, shipment, manifest);
+  const isOnDiscs = manifest.volumes.some(({ disc }) => disc !== undefined);
+  if (lacking.length === 0 || isOnDiscs) return;
+  const message = `${lacking.join(', ')} of the sender's rehearsals cannot be read; nothing else depends on it`;
+  onProgress({ type: 'notice', message });
 }
 
 function checkStoreDir(mirror: Mirror, shipment: FoundShipment, { site, sequence, storeDir }: Manifest): void {

@@ -12,6 +12,7 @@ export type Manifest = z.infer<typeof ManifestSchema>;
 export type ManifestRoot = Manifest['roots'][number];
 export type ManifestVolume = Manifest['volumes'][number];
 export type ManifestBasis = Manifest['basis'];
+export type ManifestRehearsal = z.infer<typeof RehearsalSchema>;
 
 /** The manifest as it is written and signed: canonical JSON (RFC 8785) and nothing behind it. */
 export function formatManifest(manifest: Manifest): Buffer {
@@ -109,6 +110,19 @@ const ToolSchema = z.object({
   sha256: hexDigest,
 });
 
+/** The log of a rehearsal, beside the manifest. */
+const RehearsalSchema = z.object({
+  name: z.string().regex(/^rehearsal-[0-9]{1,3}\.txt$/),
+  sizeBytes: z.int().min(1).max(LIMITS.rehearsalLogBytes),
+  sha256: hexDigest,
+  /** `complete`, or what it was not. */
+  verdict: z.string().max(40),
+  /** Which Nix it was. */
+  nix: z.string().max(200),
+  /** Positions in `roots`: what was tried. */
+  roots: z.array(count).max(LIMITS.shipmentRoots),
+});
+
 const ManifestSchema = z.object({
   format: z.int().min(1),
   minReader: z.int().min(1),
@@ -145,6 +159,8 @@ const ManifestSchema = z.object({
   volumes: z.array(VolumeSchema).min(1).max(LIMITS.shipmentVolumes),
   /** The files in tools/; none where the sender left them out, or was older than they are. */
   tools: z.array(ToolSchema).max(LIMITS.shipmentToolFiles).default([]),
+  /** Roots that were rebuilt without a network before they were packed. */
+  rehearsals: z.array(RehearsalSchema).max(LIMITS.rehearsalsShipped).exactOptional(),
   /** The script that installs Nix from the medium; only where a root is a Nix. */
   installer: z.object({ name: z.literal(INSTALLER_FILE), sizeBytes: count, sha256: hexDigest }).exactOptional(),
 });

@@ -7,6 +7,7 @@ import type { InventorySummary } from './inventory-file.ts';
 import type { Manifest, ManifestRoot, ManifestVolume } from './manifest.ts';
 import { NO_BASIS, type PackBasis } from './pack-basis.ts';
 import type { PackPlan } from './pack-plan.ts';
+import type { PackedRehearsal } from './pack-rehearsals.ts';
 import type { ToolFile } from './tools.ts';
 
 export interface ManifestParts {
@@ -25,6 +26,7 @@ export interface ManifestParts {
   readonly tools?: readonly ToolFile[];
   /** The script that installs Nix, as it is written. */
   readonly installer?: Buffer | undefined;
+  readonly rehearsals?: readonly PackedRehearsal[];
 }
 
 /** Puts together what is signed of a shipment. */
@@ -58,12 +60,17 @@ export function makeManifest(parts: ManifestParts): Manifest {
     volumes: [...volumes],
     tools: [...(parts.tools ?? [])],
     ...installerOf(parts.installer),
+    ...rehearsalsOf(parts.rehearsals ?? []),
   };
 }
 
 function installerOf(script: Buffer | undefined): Pick<Manifest, 'installer'> {
   if (script === undefined) return {};
   return { installer: { name: INSTALLER_FILE, sizeBytes: script.length, sha256: hash('sha256', script) } };
+}
+
+function rehearsalsOf(rehearsals: readonly PackedRehearsal[]): Pick<Manifest, 'rehearsals'> {
+  return rehearsals.length === 0 ? {} : { rehearsals: rehearsals.map(({ stated }) => stated) };
 }
 
 function manifestRoot(line: RootLine): ManifestRoot {

@@ -20,6 +20,7 @@ import {
 import type { RootLine } from './inventory.ts';
 import { formatManifest, type Manifest, parseManifest } from './manifest.ts';
 import { signManifest } from './manifest-signature.ts';
+import type { PackedRehearsal } from './pack-rehearsals.ts';
 import { type PackTarget, readJournal } from './pack-target.ts';
 import { checkReadBack } from './read-back.ts';
 import { formatReadMe } from './read-me.ts';
@@ -32,6 +33,8 @@ export interface SealWork {
   readonly manifest: Manifest;
   /** What the manifest calls so. */
   readonly installer?: Buffer | undefined;
+  /** Those of the manifest. */
+  readonly rehearsals?: readonly PackedRehearsal[];
   readonly signal: AbortSignal | undefined;
 }
 
@@ -47,7 +50,8 @@ export interface SealedShipment {
  * Writes the small files of each disc, or of the one folder, and reads them back; then the manifests. When the mirror has noted what the manifest
  * is, the shipment is decided: whatever happens then, `finishSealed` writes that one and no other.
  */
-export async function seal({ mirror, target, lines, manifest, installer, signal }: SealWork): Promise<SealedShipment> {
+export async function seal(work: SealWork): Promise<SealedShipment> {
+  const { mirror, target, lines, manifest, installer, rehearsals = [], signal } = work;
   const { folder } = target;
   const manifestBytes = formatManifest(manifest);
   const manifestSha256 = hash('sha256', manifestBytes);
@@ -62,12 +66,15 @@ export async function seal({ mirror, target, lines, manifest, installer, signal 
     await writeChecked(part, SIGNATURE_FILE, signature, signal);
     const own = index === 0 ? manifest.installer : undefined;
     if (own !== undefined && installer !== undefined) await writeChecked(part, own.name, installer, signal);
+    const logs = index === 0 ? rehearsals : [];
+    for (const { stated, log } of logs) await writeChecked(part, stated.name, log, signal);
     const files: ChecksummedFile[] = [
       { name: READ_ME_FILE, sha256: hash('sha256', readMe) },
       { name: INVENTORY_FILE, sha256: manifest.inventory.sha256 },
       { name: MANIFEST_FILE, sha256: manifestSha256 },
       { name: SIGNATURE_FILE, sha256: hash('sha256', signature) },
       ...(own === undefined ? [] : [{ name: own.name, sha256: own.sha256 }]),
+      ...logs.map(({ stated }) => ({ name: stated.name, sha256: stated.sha256 })),
       ...manifest.volumes
         .filter((volume) => volume.disc === disc)
         .map(({ name: volume, sha256 }) => ({ name: `${VOLUMES_FOLDER}/${volume}`, sha256 })),

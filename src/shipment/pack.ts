@@ -15,6 +15,7 @@ import { layOut } from './pack-layout.ts';
 import { makeManifest } from './pack-manifest.ts';
 import { volumeSizesOf } from './pack-members.ts';
 import { type PackedRoot, type PackPlan, planPack } from './pack-plan.ts';
+import { findRehearsals, type OutdatedRehearsal } from './pack-rehearsals.ts';
 import { finishSealed, seal } from './pack-seal.ts';
 import { openPackTarget, type PackTarget } from './pack-target.ts';
 import { writeVolumes } from './pack-volumes.ts';
@@ -54,6 +55,8 @@ export interface PackResult {
   readonly manifestSha256: string;
   /** Volumes that an earlier, interrupted attempt had written and that were only read back this time. */
   readonly reusedVolumes: number;
+  /** Roots that were rehearsed before they became what was packed; the log does not go along. */
+  readonly outdatedRehearsals: readonly OutdatedRehearsal[];
 }
 
 /**
@@ -72,9 +75,10 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
   }
   const plan = await planPack(mirror, roots, onProgress, signal, basis.held);
   const lines = rootLines(plan);
+  const rehearsals = await findRehearsals(mirror, lines);
   const sealed = await finishSealed(mirror, options.to, site, signal);
   if (sealed !== undefined && isSameOrder(sealed.manifest, lines, basis)) {
-    return { ...sealed, reusedVolumes: sealed.manifest.volumes.length };
+    return { ...sealed, reusedVolumes: sealed.manifest.volumes.length, outdatedRehearsals: rehearsals.outdated };
   }
   const volumeSizeBytes = checkVolumeSize(options.volumeSizeBytes ?? usualVolumeSize(plan, options.discBytes));
   const target = await openPackTarget(mirror, options.to, site);
@@ -90,6 +94,7 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
   const toolsBytes = [
     ...tools.map(({ sizeBytes }) => sizeBytes),
     ...(installer === undefined ? [] : [installer.length]),
+    ...rehearsals.packed.map(({ log }) => log.length),
   ];
   const { discBytes } = options;
   const load = discBytes === undefined ? undefined : { discBytes, inventoryBytes: inventory.sizeBytes, toolsBytes };
@@ -106,9 +111,10 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
     inventory,
     volumes: written.volumes,
     tools,
+    rehearsals: rehearsals.packed,
   });
-  const result = await seal({ mirror, target, lines, manifest, installer, signal });
-  return { ...result, reusedVolumes: written.reused };
+  const result = await seal({ mirror, target, lines, manifest, installer, rehearsals: rehearsals.packed, signal });
+  return { ...result, reusedVolumes: written.reused, outdatedRehearsals: rehearsals.outdated };
 }
 
 /** Beyond volumes and inventory: manifest, read-me, folders, and what a file system takes for itself. */

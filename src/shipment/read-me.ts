@@ -48,7 +48,14 @@ function whatItIs(manifest: Manifest, disc: number | undefined): string {
   Packed:    ${manifest.created}, by ${ascii(manifest.generator)}
   Holds:     ${count(totals.pathCount, 'store path')}, ${formatSize(totals.narSizeBytes)} when installed${buildsOn(manifest)}
   Volumes:   ${count(volumes.length, 'file')} ${place}, ${formatSize(totals.volumesSizeBytes)} together
-`;
+${rehearsed(manifest, disc)}`;
+}
+
+/** The sender has tried it out. */
+function rehearsed({ rehearsals = [] }: Manifest, disc: number | undefined): string {
+  if (rehearsals.length === 0) return '';
+  const where = disc === undefined || disc === 1 ? '' : ' on disc 1';
+  return `  Rehearsed: ${rehearsals.map(({ name, verdict }) => `${name}${where} (${ascii(verdict)})`).join(', ')}\n`;
 }
 
 /** A shipment that carries only what is new is worth nothing to somebody who lacks the rest. */

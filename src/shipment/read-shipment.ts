@@ -85,6 +85,11 @@ export async function findVolumes(shipment: FoundShipment, manifest: Manifest): 
   );
 }
 
+/** The files that may be one that lies beside the manifest. */
+export async function findBeside(shipment: FoundShipment, name: string): Promise<string[]> {
+  return (await findFiles(shipment.searched, name)).map(({ path }) => path);
+}
+
 /** The files that may be the inventory. */
 export async function findInventories(shipment: FoundShipment): Promise<string[]> {
   return (await findFiles(shipment.searched, INVENTORY_FILE)).map(({ path }) => path);

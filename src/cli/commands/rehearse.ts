@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
-import { makeRehearsalFolder, type RehearsedRoot, writeRehearsal } from '../../mirror/rehearsals.ts';
+import { makeRehearsalFolder, writeRehearsal } from '../../mirror/rehearsals.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
 import { hashPartOf } from '../../nix/index.ts';
 import { formatRehearsalLog } from '../../rehearse/rehearsal-log.ts';
@@ -137,17 +137,7 @@ async function keep(
     verdict: rehearsed.verdict,
     nix: rehearsed.nixVersion,
     generator,
-    isSandboxed: rehearsed.isSandboxed,
     ended: new Date().toISOString(),
-    roots: roots.map(
-      ({ record, digest }, index): RehearsedRoot => ({
-        name: record.name,
-        request: record.request,
-        scope: record.scope,
-        digest,
-        verdict: rehearsed.roots[index]?.verdict ?? 'failed',
-        variants: rehearsed.roots[index]?.targets.flatMap(({ variant }) => variant ?? []) ?? [],
-      }),
-    ),
+    roots: roots.map(({ record: { name, request, scope }, digest }) => ({ name, request, scope, digest })),
   });
 }

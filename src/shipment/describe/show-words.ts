@@ -86,8 +86,19 @@ export function shipmentFacts(description: ShipmentDescription): Fact[] {
     ['size', `${formatSize(totals.volumesSizeBytes)} on the medium, ${formatSize(totals.narSizeBytes)} unpacked`],
     ['volumes', volumeWords(volumes.length, missingVolumes, wrongSizeVolumes) + discWords(manifest)],
     ['manifest', `sha256 ${manifestSha256}`],
+    ...rehearsalFacts(manifest),
   ];
   return facts;
+}
+
+/** What the sender rebuilt without a network before packing; how it ended is his word, and the log is there to read. */
+function rehearsalFacts({ rehearsals = [], roots }: Manifest): Fact[] {
+  return rehearsals.map(({ name, sha256, verdict, nix, roots: tried }): Fact => {
+    const names = tried.slice(0, ROOT_PATHS_SHOWN).map((position) => roots[position]?.name ?? '');
+    const more = tried.length > names.length ? ` and ${tried.length - names.length} more` : '';
+    const what = `${names.map((root) => printableUpTo(root, 100)).join(', ')}${more}`;
+    return ['rehearsed', `${what}: ${printable(verdict)}, by ${printable(nix)}; the log is ${name}, sha256 ${sha256}`];
+  });
 }
 
 /** What a root is called and which versions it brings. */
