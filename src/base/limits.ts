@@ -32,6 +32,7 @@ export const LIMITS = {
   nixPathsPerQuery: 500,
   nixLogLineCharacters: 16 * 1024 * 1024,
   localFilesAtOnce: 32,
+  sourceFolders: 2000,
   nixStatisticsBytes: 1024 * 1024,
   variantBytes: 64 * 1024,
   minverBytes: 64 * 1024,

@@ -4,8 +4,11 @@ import { LIMITS } from '../base/limits.ts';
 import { type Derivation, NixFormatError, parseDerivation, type StorePath } from '../nix/index.ts';
 import { locateStorePath } from './private-nix.ts';
 
+/** The bytes of a `.drv` file; undefined where there is none. */
+export type ReadDerivationFile = (drvPath: string) => Promise<Buffer | undefined>;
+
 /**
- * The store paths of a derivation's outputs, read from its `.drv` file in the local store.
+ * The store paths of a derivation's outputs, read from its `.drv` file in the local store unless `read` finds it elsewhere.
  * @param wanted names of outputs, or `all`.
  * @throws NixferryError `bad-root` when the file is missing or no derivation, when an output is unknown, or when its path is
  *   decided only by building (content-addressed derivations).
@@ -14,8 +17,9 @@ export async function readDerivationOutputs(
   drvPath: string,
   wanted: 'all' | readonly string[],
   storeDir: string,
+  read: ReadDerivationFile = readLocally,
 ): Promise<StorePath[]> {
-  const { outputs } = await readDerivation(drvPath, storeDir);
+  const { outputs } = await readDerivation(drvPath, storeDir, read);
   const names = wanted === 'all' ? [...outputs.keys()] : wanted;
   return names.map((name) => {
     const output = outputs.get(name);
@@ -37,16 +41,24 @@ export async function readDerivationOutputs(
  * The names of a derivation's outputs.
  * @throws NixferryError `bad-root` when its file is missing or no derivation.
  */
-export async function readDerivationOutputNames(drvPath: string, storeDir: string): Promise<string[]> {
-  const { outputs } = await readDerivation(drvPath, storeDir);
+export async function readDerivationOutputNames(
+  drvPath: string,
+  storeDir: string,
+  read: ReadDerivationFile = readLocally,
+): Promise<string[]> {
+  const { outputs } = await readDerivation(drvPath, storeDir, read);
   return [...outputs.keys()];
 }
 
-async function readDerivation(drvPath: string, storeDir: string): Promise<Derivation> {
-  const bytes = await readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes);
+function readLocally(drvPath: string): Promise<Buffer | undefined> {
+  return readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes);
+}
+
+async function readDerivation(drvPath: string, storeDir: string, read: ReadDerivationFile): Promise<Derivation> {
+  const bytes = await read(drvPath);
   if (bytes === undefined) {
     throw new NixferryError('bad-root', `there is no derivation ${drvPath} in the local store`, {
-      hint: 'instantiate it here first, or name its outputs as store paths',
+      hint: 'instantiate it here first, name a folder that has it with --derivations, or name its outputs as store paths',
     });
   }
   try {

@@ -3,7 +3,7 @@ import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type EvaluationLog, LOG_ARGUMENTS, readEvaluationLog } from './evaluation-log.ts';
 import type { EvaluationStore } from './evaluation-store.ts';
-import { runNix } from './nix-command.ts';
+import { type Complaints, runNix } from './nix-command.ts';
 
 export interface EvaluateCall {
   /** Arguments of `nix eval`: what to evaluate, and what to do with it. */
@@ -16,7 +16,7 @@ export interface EvaluateCall {
 /** The answer of one `nix eval --json`. */
 export interface Evaluated {
   readonly json: Buffer;
-  readonly log: Pick<EvaluationLog, 'evaluatedFiles' | 'copiedSources' | 'realised'>;
+  readonly log: Omit<EvaluationLog, keyof Complaints>;
   /** What the garbage collector of Nix held at the end; undefined where Nix does not say. */
   readonly heapBytes: number | undefined;
 }

@@ -8,6 +8,8 @@ export interface EvaluationLog extends Complaints {
   readonly evaluatedFiles: ReadonlySet<string>;
   /** Store paths that are copies of files or folders which an expression names. */
   readonly copiedSources: ReadonlySet<string>;
+  /** Files and folders from which something was copied to the store, by Nix since about 2.20. */
+  readonly originals: ReadonlySet<string>;
   /** Derivations of which outputs were asked for, import-from-derivation; only with DEBUG_LOG, and only as far as Nix of before 2.26 is concerned. */
   readonly realised: ReadonlySet<string>;
 }
@@ -22,6 +24,7 @@ export const DEBUG_LOG = ['-v'] as const;
 export function readEvaluationLog(): EvaluationLog {
   const evaluatedFiles = new Set<string>();
   const copiedSources = new Set<string>();
+  const originals = new Set<string>();
   const realised = new Set<string>();
   let rest = '';
   let complaints = '';
@@ -35,12 +38,14 @@ export function readEvaluationLog(): EvaluationLog {
     else {
       addMatch(evaluatedFiles, EVALUATED, message.text);
       addMatch(copiedSources, COPIED, message.text);
+      addMatch(originals, COPYING, message.text);
       addMatch(realised, REALISING, message.text);
     }
   };
   return {
     evaluatedFiles,
     copiedSources,
+    originals,
     realised,
     push(text) {
       const lines = (rest + text).split('\n');
@@ -50,7 +55,7 @@ export function readEvaluationLog(): EvaluationLog {
     text() {
       if (rest !== '') readLine(rest);
       rest = '';
-      return complaints.replace(SHOW_TRACE, '');
+      return forPeople(complaints);
     },
   };
 }
@@ -59,28 +64,41 @@ const PREFIX = '@nix ';
 const WARNING = 1;
 const NOT_FOR_PEOPLE = 7;
 const EVALUATED = /^evaluating file '(.*)'$/;
+const COPYING = /^copying '(\/[^']*)' to the store$/;
 const REALISING = /^building of '([^'!^*]*\.drv)[!^*][^']*' from \.drv file: created$/;
 const COPIED = /^copied source '.*' -> '([^']*)'$/;
 // Nobody can add a flag to this Nix.
-const SHOW_TRACE = /\(use '--show-trace' to show detailed location information\)\n/;
+const ADVICE = /^\(use '--show-trace' to show detailed location information\)\n/m;
+const TRUNCATED = /^ *\(stack trace truncated; use '--show-trace' [^)]*\)\s*$/;
+// Where a trace leads through an expression of ours: a paragraph each.
+const OWN_TRACE = /^ *… [^\n]*\n *at «string»:/;
+
+function forPeople(complaints: string): string {
+  return complaints
+    .replace(ADVICE, '')
+    .split(/\n(?= *… )|\n\n/)
+    .filter((paragraph) => !OWN_TRACE.test(paragraph) && !TRUNCATED.test(paragraph))
+    .join('\n\n');
+}
 
 function addMatch(found: Set<string>, pattern: RegExp, text: string): void {
   const match = pattern.exec(text)?.[1];
   if (match !== undefined) found.add(match);
 }
 
-/** A message; `text` is empty for all other things that are logged. Undefined for a line that Nix did not write as JSON. */
+/** A message, or the text of an activity, which is nothing for people. Undefined for a line that Nix did not write as JSON. */
 function parseMessage(line: string): { readonly level: number; readonly text: string } | undefined {
   if (!line.startsWith(PREFIX)) return undefined;
   const value = parseJson(line.slice(PREFIX.length));
   if (value === undefined) return undefined;
-  const { action, level, msg } = value;
-  if (action !== 'msg' || typeof level !== 'number' || typeof msg !== 'string')
-    return { level: NOT_FOR_PEOPLE, text: '' };
-  return { level, text: stripVTControlCharacters(msg) };
+  const { action, level, msg, text } = value;
+  if (action === 'msg' && typeof level === 'number' && typeof msg === 'string') {
+    return { level, text: stripVTControlCharacters(msg) };
+  }
+  return { level: NOT_FOR_PEOPLE, text: typeof text === 'string' ? text : '' };
 }
 
-function parseJson(text: string): Partial<Record<'action' | 'level' | 'msg', unknown>> | undefined {
+function parseJson(text: string): Partial<Record<'action' | 'level' | 'msg' | 'text', unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null ? value : undefined;

@@ -1,6 +1,6 @@
 import { mapConcurrent } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
-import { parseStorePath } from '../nix/index.ts';
+import { parseStorePath, type StorePath } from '../nix/index.ts';
 import { type ConfigurationTarget, locateConfiguration } from './configuration-target.ts';
 import { chooseFinder, type Finder, type Found } from './evaluate-found.ts';
 import type { EvaluatedTarget, EvaluationOptions, EvaluationRequest } from './evaluation.ts';
@@ -11,6 +11,7 @@ import { describeInstallable, selectDerivations } from './installable.ts';
 import { evaluationsAtOnce } from './memory-bound.ts';
 import { NIXOS_PROBES } from './nixos-probes.ts';
 import { findReadTrees } from './search-path.ts';
+import { listFolders } from './source-copies.ts';
 import { uniqueVariants, type Variant } from './variant.ts';
 import { goesAround, variantArguments } from './variant-arguments.ts';
 
@@ -25,6 +26,7 @@ export interface EvaluationWork {
   /** As Nix named them. */
   readonly files: Set<string>;
   readonly copies: Set<string>;
+  readonly originals: Set<string>;
 }
 
 /** What the root is without any change. */
@@ -58,7 +60,7 @@ export async function beginWork(
       ? located
       : { ...located, installable: { ...located.installable, reference: lockedReference(located.installable, flake) } };
   const find = await chooseFinder(store, options.storeDir, options.signal);
-  return { request, options, store, flake, target, find, files: new Set(), copies: new Set() };
+  return { request, options, store, flake, target, find, files: new Set(), copies: new Set(), originals: new Set() };
 }
 
 /** The root as it is, for each system that is asked for. */
@@ -108,21 +110,37 @@ export async function evaluateVariants(work: EvaluationWork, base: EvaluatedBase
 
 /** All that evaluating has read, fetched or had built by now, and what flake.lock names besides. */
 export async function collectInputs(work: EvaluationWork): Promise<FoundInputs> {
-  const { request, options, store, flake, files, copies } = work;
+  const { request, options, store, flake, files, copies, originals } = work;
   const flakes = new Map<string, string>();
   if (flake !== undefined) {
-    flakes.set(flake.path, flake.reference);
+    const there = await store.readPaths(options.signal);
+    const source = await sourceOf(flake, there, options);
+    flakes.set(source, flake.reference);
+    if (there.has(source)) for (const folder of listFolders(store.physical(source))) originals.add(folder);
     for (const { path, name } of flake.inputs) if (path !== undefined) flakes.set(path, name);
-    await fetchUnread(work, flake);
+    await fetchUnread(work, flake, there);
   }
   const trees = await findReadTrees(files, store, options.storeDir, request.settings, options);
   const channels = new Map<string, string>(trees.map(({ path, name }) => [path, name]));
-  return findInputs(store, { flakes, channels, copies }, options.storeDir, options.signal);
+  return findInputs(store, { flakes, channels, copies, originals }, options.storeDir, options.signal);
+}
+
+/** Some Nix, where it has to write flake.lock, tells of the source as it was before. */
+async function sourceOf(
+  flake: LockedFlake,
+  there: ReadonlyMap<StorePath, unknown>,
+  options: EvaluationOptions,
+): Promise<StorePath> {
+  if (there.has(flake.path)) return flake.path;
+  return (await lockFlake(flake.reference, options.storeDir, options)).path;
 }
 
 /** What evaluation did not read, a changed configuration may. */
-async function fetchUnread({ request, options, store }: EvaluationWork, flake: LockedFlake): Promise<void> {
-  const there = await store.readPaths(options.signal);
+async function fetchUnread(
+  { request, options, store }: EvaluationWork,
+  flake: LockedFlake,
+  there: ReadonlyMap<StorePath, unknown>,
+): Promise<void> {
   const unread = flake.inputs.filter(({ path }) => path === undefined || !there.has(path));
   for (const { input, error } of await fetchInputs(store, unread, request.settings, options)) {
     const message = `the flake input ${input.name}, which evaluation did not read, is left out: ${lastError(error)}`;
@@ -183,6 +201,7 @@ async function findChanged(
   });
   for (const file of found.evaluated.log.evaluatedFiles) work.files.add(file);
   for (const copy of found.evaluated.log.copiedSources) work.copies.add(copy);
+  for (const original of found.evaluated.log.originals) work.originals.add(original);
   return found;
 }
 

@@ -47,6 +47,8 @@ export interface Evaluation extends AsyncDisposable {
   readonly store: LocalStore;
   /** The bytes of a `.drv` file; undefined where there is none. */
   derivation(drvPath: StorePath): Promise<Buffer | undefined>;
+  /** Makes a derivation, and all that it is built from, valid in the local store, so that it can be built there. */
+  bring(drvPath: StorePath, signal: AbortSignal): Promise<void>;
 }
 
 /**
@@ -73,6 +75,10 @@ export async function evaluateRoot(request: EvaluationRequest, options: Evaluati
     derivation: async (drvPath) =>
       (await readFileIfExists(store.physical(drvPath), LIMITS.derivationBytes)) ??
       (await readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes)),
+    async bring(drvPath, signal) {
+      const args = [...FEATURES, 'copy', '--derivation', '--no-check-sigs', '--from', store.uri, drvPath];
+      await runNix('nix', args, { purpose: `copying ${drvPath} into the local store`, signal });
+    },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

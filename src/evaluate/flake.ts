@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseStorePath, type StorePath } from '../nix/index.ts';
 import { type EvaluateCall, evaluateValue, FEATURES } from './evaluate-value.ts';
 import type { NixSettings } from './evaluation-request.ts';
 import type { EvaluationStore } from './evaluation-store.ts';
@@ -11,7 +12,7 @@ export interface LockedFlake {
   /** The reference to use from here on: the same revision, even if a branch or the registry moves on meanwhile. */
   readonly reference: string;
   /** Its own source. */
-  readonly path: string;
+  readonly path: StorePath;
   /** All inputs that flake.lock names, also those that no evaluation reads. */
   readonly inputs: readonly LockedInput[];
 }
@@ -27,7 +28,11 @@ export async function lockFlake(reference: string, storeDir: string, caller: Cal
   const args = [...FEATURES, 'flake', 'metadata', '--json', reference];
   const printed = await runNix('nix', args, { ...caller, purpose: `reading the flake ${reference}` });
   const { url, path, locks } = metadata.parse(JSON.parse(printed.toString('utf8')));
-  return { reference: LOCAL_URL.test(url) ? reference : url, path, inputs: listLockedInputs(locks, storeDir) };
+  return {
+    reference: LOCAL_URL.test(url) ? reference : url,
+    path: parseStorePath(path, storeDir),
+    inputs: listLockedInputs(locks, storeDir),
+  };
 }
 
 /**

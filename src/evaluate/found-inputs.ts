@@ -3,6 +3,7 @@ import { LIMITS } from '../base/limits.ts';
 import { nameOf, type StorePath } from '../nix/index.ts';
 import { type EvaluationStore, recogniseContent } from './evaluation-store.ts';
 import type { LocalPath } from './local-store.ts';
+import { findOriginal } from './source-copies.ts';
 
 /** Something that evaluating a root read besides derivations. */
 export interface EvaluationInput {
@@ -29,6 +30,8 @@ export interface KnownInputs {
   readonly channels: ReadonlyMap<string, string>;
   /** Copies of files that an expression names, as `src = ./src`: whoever evaluates has these files, and makes the copy himself. */
   readonly copies: ReadonlySet<string>;
+  /** Files and folders that an expression may have had copied, in part or as a whole. */
+  readonly originals: ReadonlySet<string>;
 }
 
 /**
@@ -57,8 +60,10 @@ export async function findInputs(
     else if (channel !== undefined) inputs.push({ kind: 'channel', name: channel, storePath });
     else if (content === undefined || path.deriver !== undefined) inputs.push({ kind: 'built', name, storePath });
     else if (content === 'flat') files.push({ kind: 'fetched', name, storePath });
-    else if (content === 'source' && !known.copies.has(storePath)) inputs.push({ kind: 'fetched', name, storePath });
+    else if (content === 'source' && !isCopy(storePath)) inputs.push({ kind: 'fetched', name, storePath });
   };
+  const isCopy = (path: StorePath) =>
+    known.copies.has(path) || findOriginal(store.physical(path), known.originals) !== undefined;
   await mapConcurrent(paths.values(), LIMITS.localFilesAtOnce, look, signal);
   const trees = new Set(inputs.map(({ storePath }) => nameOf(storePath)));
   inputs.push(...files.filter(({ name }) => !trees.has(name)));

@@ -41,7 +41,7 @@ export async function runNix(
 ): Promise<Buffer> {
   const privateNix = readPrivateNix();
   const installed = findProgram(program);
-  if (installed === undefined) {
+  if (installed === undefined || (privateNix !== undefined && outdated.has(searchPath()))) {
     if (privateNix === undefined) throw nixNotFound(program, options.purpose);
     return outputOf(await start(privateProgram(privateNix, program), args, options), program, options.purpose);
   }
@@ -51,9 +51,18 @@ export async function runNix(
   const tooOld = version === undefined ? undefined : await recogniseTooOld(run.complaints, version);
   if (tooOld === undefined || version === undefined) throw nixFailed(program, options.purpose, run);
   if (privateNix !== undefined && compareVersions(privateNix.version, version) > 0) {
-    return outputOf(await start(privateProgram(privateNix, program), args, options), program, options.purpose);
+    const again = await start(privateProgram(privateNix, program), args, options);
+    if (again.end === 0) outdated.add(searchPath());
+    return outputOf(again, program, options.purpose);
   }
   throw nixTooOld(program, options.purpose, run, version, tooOld);
+}
+
+// A Nix that another one had to stand in for is not asked again: the two have stores of their own, and what evaluation left is in the other's.
+const outdated = new Set<string>();
+
+function searchPath(): string {
+  return process.env['PATH'] ?? '';
 }
 
 /** Whether there is a Nix to run: on the PATH, or a private one. */
