@@ -45,6 +45,7 @@ export async function collectRoots(
       upstreams,
       http,
       trustedKeys,
+      supply: await collecting.supply(),
       jobs,
       onProgress: output.onProgress,
       signal,

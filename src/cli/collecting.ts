@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { NixferryError } from '../base/errors.ts';
 import { createHttpClient, type HttpClient } from '../base/http-client.ts';
+import { LIMITS } from '../base/limits.ts';
 import { DEFAULT_JOBS } from '../collect/collect.ts';
 import { type CollectPlan, planCollect } from '../collect/plan.ts';
 import { type ResolvedRoot, type RootSources, resolveRoots } from '../collect/resolve-roots.ts';
@@ -13,7 +14,9 @@ import { evaluateInstallable } from '../evaluate/installable.ts';
 import { openLocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
-import type { PublicKey } from '../nix/index.ts';
+import { NixFormatError, type PublicKey, parseStorePath, type StorePath } from '../nix/index.ts';
+import type { ReadDerivation } from '../sources/mirror-lists.ts';
+import type { SourceSupply } from '../sources/source-supply.ts';
 import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
 import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
@@ -21,11 +24,12 @@ import { type CommonOptions, collectValues, wholeNumber } from './common-options
 import { addEvaluatingOptions, describeSettings, type EvaluatingOptions, readEvaluating } from './evaluating.ts';
 import { Evaluations } from './evaluations.ts';
 import type { CommandRun } from './run.ts';
+import { addSourcesOptions, openSupply, readDerivationsFrom, type SourcesOptions } from './sources.ts';
 import { addUpstreamOptions, httpOptions, readTrustedPublicKeys, type UpstreamOptions } from './upstream-options.ts';
 
 // What plan, collect and export share: where roots and paths come from, and whom to trust.
 
-export interface CollectOptions extends CommonOptions, UpstreamOptions, EvaluatingOptions {
+export interface CollectOptions extends CommonOptions, UpstreamOptions, EvaluatingOptions, SourcesOptions {
   readonly file?: string;
   readonly attr?: readonly string[];
   readonly channelsBase?: string;
@@ -38,7 +42,7 @@ export interface CollectOptions extends CommonOptions, UpstreamOptions, Evaluati
 
 export function addCollectOptions(command: Command): Command {
   const help = `binary cache to copy from; repeat for more, asked in order (default: ${DEFAULT_UPSTREAM})`;
-  return addEvaluatingOptions(addUpstreamOptions(command, help))
+  return addSourcesOptions(addEvaluatingOptions(addUpstreamOptions(command, help)))
     .argument(
       '[roots...]',
       'store paths, links to them, files of paths (- for stdin), channel:NAME, flake outputs, names from nixferry.toml',
@@ -63,6 +67,8 @@ export interface Collecting extends AsyncDisposable {
   readonly http: HttpClient;
   readonly upstreams: UpstreamSet;
   readonly jobs: number;
+  /** Where sources come from that no cache has; its folders are hashed when it is first asked for. */
+  supply(): Promise<SourceSupply>;
   resolve(): Promise<ResolvedRoot[]>;
   trustedKeys(mirror: Mirror | undefined): Promise<readonly PublicKey[]>;
   /** @param compare scopes to work out beside the roots' own. */
@@ -97,13 +103,22 @@ export async function openCollecting(
   const localStore = openLocalStore(storeDir);
   const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);
   const evaluations = new Evaluations();
+  const readDerivation = readDerivationsFrom(options.derivations ?? [], (drvPath) => evaluations.derivation(drvPath));
+  const sourceHttp = createHttpClient({ ...httpOptions(options, config), attempts: LIMITS.sourceHttpAttempts });
+  let supply: Promise<SourceSupply> | undefined;
+  const openSupplyOnce = () => {
+    const bring = (drvPath: StorePath) => evaluations.bring(drvPath, signal);
+    const collaborators = { http: sourceHttp, storeDir, localStore, readDerivation, bring, onProgress, signal };
+    return (supply ??= openSupply(options, config, collaborators));
+  };
   const carries = { withDerivations: options.drvs, sourcesOnly: options.sourcesOnly ?? false };
   return {
     storeDir,
     http,
     upstreams,
     jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
-    resolve: () => resolveAll(texts, options, config, { http, storeDir, evaluations, run }),
+    supply: openSupplyOnce,
+    resolve: () => resolveAll(texts, options, config, { http, storeDir, evaluations, readDerivation, run }),
     trustedKeys,
     async plan({ mirror, mirrorDirectory }, roots, compare = []) {
       return planCollect({
@@ -113,7 +128,8 @@ export async function openCollecting(
         storeDir,
         upstreams,
         localStores: [...evaluations.stores, ...(localStore === undefined ? [] : [localStore])],
-        readDerivation: (drvPath) => evaluations.derivation(drvPath),
+        readDerivation,
+        supply: await openSupplyOnce(),
         trustedKeys: await trustedKeys(mirror),
         compare,
         carries,
@@ -124,6 +140,7 @@ export async function openCollecting(
     async [Symbol.asyncDispose]() {
       await evaluations[Symbol.asyncDispose]();
       await upstreams[Symbol.asyncDispose]();
+      await sourceHttp[Symbol.asyncDispose]();
       await http[Symbol.asyncDispose]();
     },
   };
@@ -133,6 +150,7 @@ interface ResolveContext {
   readonly http: HttpClient;
   readonly storeDir: string;
   readonly evaluations: Evaluations;
+  readonly readDerivation: ReadDerivation;
   readonly run: CommandRun;
 }
 
@@ -140,7 +158,7 @@ async function resolveAll(
   texts: readonly string[],
   options: CollectOptions,
   config: Config,
-  { http, storeDir, evaluations, run }: ResolveContext,
+  { http, storeDir, evaluations, readDerivation, run }: ResolveContext,
 ): Promise<ResolvedRoot[]> {
   const { signal, output } = run;
   const { onProgress } = output;
@@ -154,6 +172,10 @@ async function resolveAll(
     ...fileRequests(options),
   ].map((request) => (request.kind === 'installable' ? { ...request, request: `${request.request}${told}` } : request));
   const list = (source: string) => readStorePathsList(source, { http, storeDir, signal, channelsBase });
+  const readFile = async (drvPath: string) => {
+    const path = storePathOrNot(drvPath, storeDir);
+    return path === undefined ? undefined : readDerivation(path);
+  };
   const sources: RootSources = {
     storeDir,
     list,
@@ -161,14 +183,23 @@ async function resolveAll(
     evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, settings, signal }),
     explore: (installable) =>
       evaluations.open({ ...evaluating, installable }, { storeDir, workingDirectory, onProgress, signal }),
-    outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir),
-    outputNames: (drvPath) => readDerivationOutputNames(drvPath, storeDir),
+    outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir, readFile),
+    outputNames: (drvPath) => readDerivationOutputNames(drvPath, storeDir, readFile),
     onOnlyRun: (request) =>
       output.warn(
         `${request} is no derivation, so it is carried to be run only: name a flake output, or -f FILE -A ATTR`,
       ),
   };
   return resolveRoots(requests, sources, chosenScope(options));
+}
+
+function storePathOrNot(text: string, storeDir: string): StorePath | undefined {
+  try {
+    return parseStorePath(text, storeDir);
+  } catch (error) {
+    if (error instanceof NixFormatError) return undefined;
+    throw error;
+  }
 }
 
 /** Whoever names a variant wants to be able to change to it. */

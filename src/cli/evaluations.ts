@@ -33,6 +33,15 @@ export class Evaluations implements AsyncDisposable {
     return readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes);
   }
 
+  /** Makes a derivation of an evaluation valid in the local store; of one that no evaluation has, nothing happens. */
+  async bring(drvPath: StorePath, signal: AbortSignal): Promise<void> {
+    for (const evaluation of this.#open) {
+      if ((await evaluation.store.query([drvPath], signal)).size === 0) continue;
+      await evaluation.bring(drvPath, signal);
+      return;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const evaluation of this.#open.splice(0)) await evaluation[Symbol.asyncDispose]();
   }

@@ -29,6 +29,10 @@ const schema = z.strictObject({
   netrc: text.optional(),
   'ca-file': text.optional(),
   jobs: z.int().min(1).max(1024).optional(),
+  /** Folders that have sources which no cache has, relative to the file. */
+  'sources-from': texts.optional(),
+  /** Servers that know sources by their hashes; an empty list for none. */
+  'tarballs-mirrors': texts.optional(),
   /** Changes to evaluate configurations with, each carried too: a list, or a table that names them. */
   variants: z.union([z.array(module).max(1000), z.record(text, module)]).optional(),
   /** False: without the built-in changes to a NixOS. */
@@ -50,6 +54,8 @@ export interface Config {
   readonly netrcFile: string | undefined;
   readonly caFile: string | undefined;
   readonly jobs: number | undefined;
+  readonly sourcesFrom: readonly string[];
+  readonly tarballsMirrors: readonly string[] | undefined;
   readonly variants: readonly ConfiguredVariant[];
   readonly probes: boolean | undefined;
   readonly roots: ReadonlyMap<string, readonly string[]>;
@@ -74,6 +80,8 @@ const EMPTY: Config = {
   netrcFile: undefined,
   caFile: undefined,
   jobs: undefined,
+  sourcesFrom: [],
+  tarballsMirrors: undefined,
   variants: [],
   probes: undefined,
   roots: new Map(),
@@ -123,6 +131,8 @@ export function parseConfig(source: string, path: string): Config {
     netrcFile: file(settings.netrc),
     caFile: file(settings['ca-file']),
     jobs: settings.jobs,
+    sourcesFrom: (settings['sources-from'] ?? []).map((folder) => resolve(base, folder)),
+    tarballsMirrors: settings['tarballs-mirrors'],
     variants: listVariants(settings.variants ?? [], base),
     probes: settings.probes,
     roots: new Map(

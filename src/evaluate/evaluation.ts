@@ -2,12 +2,14 @@ import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { StorePath } from '../nix/index.ts';
+import { FEATURES } from './evaluate-value.ts';
 import type { NixSettings } from './evaluation-request.ts';
 import { evaluationStoreAsLocal, openEvaluationStore } from './evaluation-store.ts';
 import { beginWork, collectInputs, evaluateBase, evaluateVariants, lockRoot } from './evaluation-work.ts';
 import type { EvaluationInput } from './found-inputs.ts';
 import type { Installable } from './installable.ts';
 import type { LocalStore } from './local-store.ts';
+import { runNix } from './nix-command.ts';
 import { locateStorePath } from './private-nix.ts';
 import type { Variant } from './variant.ts';
 

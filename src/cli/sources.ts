@@ -1,0 +1,110 @@
+import { homedir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { readFileIfExists } from '../base/files.ts';
+import type { HttpClient } from '../base/http-client.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { OnProgress } from '../base/progress.ts';
+import { realiseSources } from '../collect/realise-source.ts';
+import type { Config } from '../config/config.ts';
+import { narNodeFromFileSystem } from '../evaluate/file-tree.ts';
+import type { LocalStore } from '../evaluate/local-store.ts';
+import { type StorePath, writeNar } from '../nix/index.ts';
+import type { ReadDerivation } from '../sources/mirror-lists.ts';
+import { openSourceFolder } from '../sources/source-folder.ts';
+import { SourceSupply } from '../sources/source-supply.ts';
+import { collectValues } from './common-options.ts';
+
+// Where plan, collect and export find sources that no cache has, and derivations that no Nix has evaluated here.
+
+export interface SourcesOptions {
+  readonly sourcesFrom?: readonly string[];
+  readonly tarballsMirror?: readonly string[];
+  readonly derivations?: readonly string[];
+}
+
+const DEFAULT_TARBALLS_MIRROR = 'https://tarballs.nixos.org';
+
+export function addSourcesOptions(command: Command): Command {
+  return command
+    .option(
+      '--sources-from <dir>',
+      'a folder of files, or a store, that has sources which no cache has; repeat for more',
+      collectValues,
+    )
+    .option(
+      '--tarballs-mirror <url>',
+      `server that knows sources by their hashes, or none; repeat for more (default: ${DEFAULT_TARBALLS_MIRROR})`,
+      readMirror,
+    )
+    .option('--derivations <dir>', 'a folder of .drv files, for a machine without Nix; repeat for more', collectValues);
+}
+
+export interface SupplyCollaborators {
+  readonly http: HttpClient;
+  readonly storeDir: string;
+  /** Undefined where there is no Nix. */
+  readonly localStore: LocalStore | undefined;
+  readonly readDerivation: ReadDerivation;
+  /** Makes a derivation valid in the local store. */
+  readonly bring: (drvPath: StorePath, signal: AbortSignal) => Promise<void>;
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal;
+}
+
+/** Opens and hashes the folders, and connects to nothing. Throws `usage` for a folder that is none. */
+export async function openSupply(
+  options: SourcesOptions,
+  config: Config,
+  { http, storeDir, localStore, readDerivation, bring, onProgress, signal }: SupplyCollaborators,
+): Promise<SourceSupply> {
+  const cacheFolder = hashCacheFolder();
+  const directories = [...(options.sourcesFrom ?? config.sourcesFrom)];
+  const folders = [];
+  for (const directory of directories) {
+    folders.push(await openSourceFolder(resolve(directory), { cacheFolder, onProgress, signal }));
+  }
+  const mirrors = options.tarballsMirror ?? config.tarballsMirrors ?? [DEFAULT_TARBALLS_MIRROR];
+  return new SourceSupply({
+    folders,
+    hashedMirrors: mirrors.filter((mirror) => mirror !== NO_MIRROR),
+    http,
+    readDerivation,
+    dump: dumpFile,
+    build: localStore === undefined ? undefined : realiseSources({ localStore, bring }),
+    storeDir,
+    environment: process.env,
+  });
+}
+
+/** Reads `.drv` files from the folders that were named, by their base names; then as `otherwise` does. */
+export function readDerivationsFrom(folders: readonly string[], otherwise: ReadDerivation): ReadDerivation {
+  return async (drvPath) => {
+    for (const folder of folders) {
+      const bytes = await readFileIfExists(join(folder, basename(drvPath)), LIMITS.derivationBytes);
+      if (bytes !== undefined) return bytes;
+    }
+    return otherwise(drvPath);
+  };
+}
+
+async function* dumpFile(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* writeNar(await narNodeFromFileSystem(path));
+}
+
+const NO_MIRROR = 'none';
+
+function readMirror(text: string, before: readonly string[] = []): string[] {
+  const url = URL.parse(text);
+  if (text !== NO_MIRROR && url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new InvalidArgumentError('It takes an address that begins with http:// or https://, or none.');
+  }
+  return [...before, text];
+}
+
+/** All of it can be had again. */
+function hashCacheFolder(): string {
+  if (process.getuid?.() === 0) return '/var/cache/nixferry/sources';
+  const cache = process.env['XDG_CACHE_HOME'];
+  return join(cache === undefined || cache === '' ? join(homedir(), '.cache') : cache, 'nixferry/sources');
+}
