@@ -70,6 +70,19 @@ suite('a machine without Nix', () => {
       const planned = await nixferry('plan', '-f', 'default.nix', '-A', 'text', ...trust, '--json');
       assert.equal(planned.exitCode, 18, planned.stderr);
       assert.match(planned.stdout, /\/nix\/store\/[a-z0-9]{32}-evaluated-here/);
+      // With all that evaluation needs, in a store of its own for that.
+      const wider = await nixferry(
+        'plan',
+        '-f',
+        'default.nix',
+        '-A',
+        'text',
+        '--scope',
+        'reconfigure',
+        ...trust,
+        '--json',
+      );
+      assert.match(wider.stdout, /-evaluated-here\.drv/, wider.stderr);
       const refused = await machine.run(nixferryCommand, ['plan', '-f', 'default.nix', ...trust], {
         unprivileged,
         env: { ...envOf(machine), NIXFERRY_NIX: path.join(machine.directory, 'nowhere') },

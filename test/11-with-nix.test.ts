@@ -163,8 +163,20 @@ suite('Nix from the medium, where there is none', () => {
     await writeFile(at('usr/bin/systemctl'), '#!/bin/sh\necho "$@" >>/tmp/systemctl.log\n', { mode: 0o755 });
     await writeFile(at('usr/bin/chgrp'), await readFile('/bin/chgrp'), { mode: 0o755 });
     const url = ['--url', 'http://127.0.0.1:8090', '--public-key', senderKey];
+    await mkdir(at('etc/nix'));
+    await writeFile(at('etc/nix/nix.conf'), 'substituters = https://cache.nixos.org');
     await ok(root, INSTALL, '--trust', senderKey, ...url);
-    await ok(root, INSTALL, '--trust', senderKey, ...url);
+    // What was said once stays.
+    await ok(root, INSTALL, '--trust', senderKey);
+    const configuration = await readFile(at('etc/nix/nix.conf'), 'utf8');
+    assert.equal(configuration, 'substituters = https://cache.nixos.org\ninclude nixferry.conf\n');
+    const effective = await ok(
+      root,
+      '-euc',
+      `${PROFILE}/bin/nix --extra-experimental-features nix-command show-config`,
+    );
+    assert.match(effective, /^substituters = http:\/\/127\.0\.0\.1:8090$/m);
+    assert.match(effective, /^build-users-group = nixbld$/m);
     const passwd = await readFile(at('etc/passwd'), 'utf8');
     assert.deepEqual(
       passwd.match(/^nixbld\d+(?=:x:\d+:30000:)/gm),

@@ -93,7 +93,7 @@ while [ $# -gt 0 ]; do
 done
 
 if [ -z "$program" ]; then
-  for program in "$here/@TOOLS@" "$here/../@TOOLS@" /opt/nixferry/nixferry ''; do
+  for program in "$here/@TOOLS@" /opt/nixferry/nixferry ''; do
     [ -f "$program" ] && break
   done
 fi
@@ -146,6 +146,13 @@ if [ -n "$url" ]; then
   config=$(nixferry client-config --format nix-conf --url "$url" --public-key "$public_key" --quiet) || exit $?
 elif [ -n "$mirror" ]; then
   config=$(nixferry client-config --format nix-conf --url "file://$mirror" --mirror "$mirror" --quiet) || exit $?
+elif [ -f "$settings" ]; then
+  # Said before, and not again: it stays.
+  config=$(
+    while IFS= read -r line; do
+      case $line in '# Made by @NAME@'* | build-users-group*) ;; *) say "$line" ;; esac
+    done <"$settings"
+  )
 else
   config='# No mirror was named, and this machine is without internet.
 substituters ='
@@ -158,7 +165,11 @@ system mkdir -p /etc/nix
   say "build-users-group =$users"
   say "$config"
 } >"$settings"
-has_line /etc/nix/nix.conf 'include nixferry.conf' || say 'include nixferry.conf' >>/etc/nix/nix.conf
+if ! has_line /etc/nix/nix.conf 'include nixferry.conf'; then
+  # Behind what stands there, which may lack its last line break.
+  if [ -s /etc/nix/nix.conf ]; then say; fi >>/etc/nix/nix.conf
+  say 'include nixferry.conf' >>/etc/nix/nix.conf
+fi
 
 system mkdir -p /etc/profile.d
 {
@@ -242,7 +253,7 @@ fi
 
 say "complete: $("$profile/bin/nix" --version)"
 say "next: log in again, or type: export PATH=$profile/bin:\\$PATH"
-if [ -z "$url$mirror" ]; then
+if [ -z "$url$mirror" ] && ! has_line "$settings" 'substituters = '; then
   say "then tell it where to fetch from: sh @NAME@ --url http://ferry:8080 --public-key KEY"
 fi
 `;

@@ -51,6 +51,9 @@ for (const release of ['trixie', 'sid']) {
       // Nobody has built it, which is the answer of a plan; its path was found in the other store.
       assert.match((await plan(18, 'default.nix')).stdout, /-new-enough/);
       assert.match((await plan(18, 'newer.nix')).stdout, /-new-enough/);
+      const wider = ['plan', '-f', at('nixpkgs/imports.nix'), '--scope', 'reconfigure', ...trust(), '--json'];
+      await writeFile(at('nixpkgs/imports.nix'), IMPORTS);
+      assert.match((await nixferry(0, ...wider)).stdout, /-new-enough/);
     });
 
     test('it is installed on a bare root, and installs there', async () => {
@@ -82,12 +85,16 @@ for (const release of ['trixie', 'sid']) {
   });
 }
 
-const DERIVATION = 'derivation { name = "new-enough"; system = builtins.currentSystem; builder = "/bin/sh"; }';
+function derivation(name: string, script: string): string {
+  return `(derivation { name = "${name}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "${script}" ]; })`;
+}
+
+const NEW_ENOUGH = derivation('new-enough', 'exit 1');
 const NIXPKGS = `
 if builtins.compareVersions (import ./lib/minver.nix) builtins.nixVersion == 1 then
   abort "This version of Nixpkgs requires Nix >= \${import ./lib/minver.nix}, please upgrade"
-else ${DERIVATION}
+else ${NEW_ENOUGH}
 `;
-const NEWER_SYNTAX = `{ } |> ({ }: ${DERIVATION})\n`;
-const BUILD =
-  'derivation { name = "built-there"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo done >$out" ]; }';
+const NEWER_SYNTAX = `{ } |> ({ }: ${NEW_ENOUGH})\n`;
+const IMPORTS = `${derivation('built-on-the-way', 'echo true >$out')} |> (built: if import built then ${NEW_ENOUGH} else null)\n`;
+const BUILD = derivation('built-there', 'echo done >$out');
