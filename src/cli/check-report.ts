@@ -137,7 +137,6 @@ function explain({ kind, derivation, lacks, isUnsigned, isWithheld, damage }: Ch
 function whatToDo({ name, record, result, mirrorDirectory }: CheckedRoot): string[] {
   const { missing } = result;
   const isImported = record?.origin === 'imported';
-  const kinds = new Set(missing.map(({ kind }) => kind));
   const lines: string[] = [];
   const sources = missing.filter(
     ({ kind, isWithheld, isUnsigned }) => kind === 'fixed-output' && !isWithheld && !isUnsigned,
@@ -148,7 +147,7 @@ function whatToDo({ name, record, result, mirrorDirectory }: CheckedRoot): strin
     if (derivation !== undefined) lines.push(`nix-store --realise ${derivation}${from}`);
   }
   if (missing.some(({ damage }) => damage !== undefined)) lines.push('nixferry verify --upstream URL');
-  lines.push(collectCommand(name, record, kinds));
+  lines.push(collectCommand(name, record));
   const steps = isImported
     ? [
         'on the connected side:',
@@ -167,14 +166,10 @@ function whatToDo({ name, record, result, mirrorDirectory }: CheckedRoot): strin
   return steps.map((step, index) => `${index === 0 ? 'next:  ' : '       '}${step}`);
 }
 
-function collectCommand(
-  name: string,
-  record: RootRecord | undefined,
-  kinds: ReadonlySet<CheckedMissing['kind']>,
-): string {
+function collectCommand(name: string, record: RootRecord | undefined): string {
   if (record === undefined) {
-    const scope = kinds.size === 1 && kinds.has('path') ? '' : ' --scope reconfigure';
-    return `nixferry collect${scope} ${quoteForShell(name)}`;
+    const [path = name] = name.split(/[!^]/);
+    return `nixferry collect${path.endsWith('.drv') ? ' --scope reconfigure' : ''} ${quoteForShell(name)}`;
   }
   const scope = record.scope === 'run' ? '' : ` --scope ${record.scope}`;
   const given = (record.targets ?? []).some(({ variant }) => variant !== undefined && !PROBES.has(variant));

@@ -14,7 +14,8 @@ export interface FakeDerivation {
   readonly drvPath: StorePath;
   /** By output name; undefined for floating outputs. */
   readonly outputs: Readonly<Record<string, StorePath | undefined>>;
-  out: StorePath;
+  /** The first output. */
+  readonly out: StorePath;
 }
 
 export interface FakeDerivationSpec {
