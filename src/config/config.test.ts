@@ -42,3 +42,16 @@ test('loadConfig gives defaults when there is no file, and an error when a named
   await writeFile(join(directory, 'nixferry.toml'), 'site = "ship"\n');
   assert.equal((await loadConfig(undefined, directory)).site, 'ship');
 });
+
+test('parseConfig reads variants when they are a list or a table, and finds their files beside nixferry.toml', () => {
+  const list = parseConfig('variants = ["a = 1;", "./fish.nix"]\n', '/home/anna/nixferry.toml');
+  assert.deepEqual(list.variants, [
+    { name: undefined, source: 'a = 1;' },
+    { name: undefined, source: '/home/anna/fish.nix' },
+  ]);
+  const table = parseConfig('probes = false\n[variants]\nfish = "programs.fish.enable = true;"\n', '/n.toml');
+  assert.deepEqual(table.variants, [{ name: 'fish', source: 'programs.fish.enable = true;' }]);
+  assert.equal(table.probes, false);
+  assert.deepEqual(parseConfig('', '/n.toml').variants, []);
+  assert.throws(() => parseConfig('variants = [1]\n', '/n.toml'), usage(/variants/));
+});

@@ -143,6 +143,8 @@ async function fetchUnread(
 ): Promise<void> {
   const unread = flake.inputs.filter(({ path }) => path === undefined || !there.has(path));
   for (const { input, error } of await fetchInputs(store, unread, request.settings, options)) {
+    // Newer Nix cannot fetch it, and need not: it reads it where its parent lies.
+    if (input.isInsideParent) continue;
     const message = `the flake input ${input.name}, which evaluation did not read, is left out: ${lastError(error)}`;
     options.onProgress({ type: 'notice', message });
   }

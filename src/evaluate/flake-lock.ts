@@ -9,6 +9,8 @@ export interface LockedInput {
   readonly attributes: Readonly<Record<string, unknown>>;
   /** Where it lies once it is fetched; undefined where the lock does not say. */
   readonly path: StorePath | undefined;
+  /** A folder of its parent's source (`path:./sub`), which only Nix of before 2.26 asks for by its hash. */
+  readonly isInsideParent: boolean;
 }
 
 const node = z.looseObject({
@@ -22,7 +24,7 @@ export const flakeLock = lock;
 
 /**
  * The inputs that a lock file names, wherever in the tree, each once; what `follows` another is that other. An input inside its parent's
- * source (`path:./sub`) is carried with that and left out.
+ * source is carried with that and left out, unless it was locked by a Nix that asks for it by its hash.
  * @param flakeLock the contents of a flake.lock
  */
 export function listLockedInputs({ nodes, root }: FlakeLock, storeDir: string): LockedInput[] {
@@ -31,8 +33,12 @@ export function listLockedInputs({ nodes, root }: FlakeLock, storeDir: string): 
   // Breadth first, so that an input of the root is called as the root calls it. The map grows while it is walked.
   for (const [key, name] of names) {
     const { locked, inputs = {} } = nodes[key] ?? {};
-    if (name !== '' && locked !== undefined && !isInsideParent(locked)) {
-      found.push({ name, attributes: fetchAttributes(locked), path: pathOf(locked, storeDir) });
+    if (name !== '' && locked !== undefined) {
+      const path = pathOf(locked, storeDir);
+      const isInside = isInsideParent(locked);
+      if (!isInside || path !== undefined) {
+        found.push({ name, attributes: fetchAttributes(locked), path, isInsideParent: isInside });
+      }
     }
     for (const [input, target] of Object.entries(inputs)) {
       if (typeof target === 'string' && !names.has(target)) names.set(target, name === '' ? input : `${name}/${input}`);

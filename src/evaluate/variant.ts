@@ -52,7 +52,7 @@ export function moduleExpression(variant: Variant): string {
 /** Settings begin with the name of an option; a module with what begins an expression: a set, a function, a path, `let`, `with`, `import`. */
 function isWholeModule(text: string): boolean {
   const code = text.replace(/^(\s+|#[^\n]*\n|\/\*[\s\S]*?\*\/)+/, '');
-  return /^([{(<]|\.{0,2}\/|(let|with|rec|import|builtins\.\w+)\s+[^=.\s]|[A-Za-z_][\w'-]*\s*[:@])/.test(code);
+  return /^([{(<]|\.{0,2}\/|(let|with|rec|import|builtins\.\w+)\s+[^=\s]|[A-Za-z_][\w'-]*\s*[:@])/.test(code);
 }
 
 const NAME_CHARACTERS = 100;
