@@ -167,10 +167,10 @@ suite('a machine without Nix', () => {
   test('get-nix goes on where it was interrupted, and leaves nothing half', async () => {
     const machine = await open('root');
     const store = path.join(envOf(machine).NIXFERRY_NIX, 'root/nix/store');
-    const before = await readdir(store);
+    const there = await readdir(store);
     await mkdir(path.join(store, '.tmp-0123456789abcdef01234567/read-only'), { recursive: true, mode: 0o555 });
     await machine.run(nixferryCommand, ['get-nix', closure.storePath, ...trust], { env: envOf(machine) });
-    assert.deepEqual(await readdir(store), before);
+    assert.deepEqual(await readdir(store), there);
   });
 
   test('a Nix that is too old is named with its cure, and the one of get-nix takes its place', async () => {
