@@ -2,13 +2,17 @@
 // carried: completions for fish are generated, an archive of locales and an initrd are built, with no internet to ask.
 
 import assert from 'node:assert/strict';
+import { cp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { EXIT } from '../src/base/errors.ts';
 import { NIXOS_PROBES } from '../src/evaluate/nixos-probes.ts';
 import { parseVariant } from '../src/evaluate/variant.ts';
 import { openSite, type Site } from './support/carry.ts';
+import { nixferryCommand } from './support/nixferry.ts';
 import { openPackageClient, type PackageClient } from './support/package-client.ts';
 import { openPackageCrossing, type PackageCrossing } from './support/package-crossing.ts';
+import type { RunResult } from './support/run.ts';
 
 /** Carried besides what every NixOS is probed with. */
 const VARIANTS: readonly string[] = [
@@ -129,12 +133,108 @@ suite('a configuration that was carried at reconfigure', () => {
       });
     }
 
+    test('is found complete by check', async () => {
+      const { stdout } = await site.gap.run(nixferryCommand, ['check', '--mirror', site.mirror]);
+      assert.match(stdout, /nothing is missing/);
+    });
+
+    test('is found incomplete by check, and cannot be rebuilt, when one dev output is lost', async () => {
+      const dev = [...crossing.cache.paths].find((storePath) => storePath.endsWith('-kmod-33-dev')) ?? '';
+      const withoutDev = `${site.mirror}-without-dev`;
+      await cp(site.mirror, withoutDev, { recursive: true });
+      await rm(path.join(withoutDev, `${path.basename(dev).slice(0, 32)}.narinfo`));
+
+      const { exitCode, stderr } = await check(site, withoutDev);
+      assert.equal(exitCode, EXIT.partial);
+      assert.deepEqual(missingPaths(stderr), [dev]);
+      assert.match(stderr, /→ [0-9a-z]{32}-linux-6\.6\.1-modules-shrunk\.drv/);
+
+      await using client = await openPackageClient({
+        site: { ...site, url: `file://${withoutDev}` },
+        origin: crossing.origin,
+      });
+      const attempt = await client.rebuildFlake('any');
+      assert.notEqual(attempt.exitCode, 0);
+      assert.match(attempt.stderr, /modules-shrunk\.drv' failed to build/);
+    });
+
     test('nothing tried to reach another machine meanwhile', async () => {
       assert.equal(await site.gap.attemptsToLeave(), 0);
     });
+  });
+
+  suite('without variants', () => {
+    let site: Site;
+    let client: PackageClient;
+
+    before(async () => {
+      site = cleanUp.use(await openSite(await crossing.export('without-variants', ['--no-probes'])));
+      client = cleanUp.use(await openClient(site));
+    });
+
+    test('lacks nothing when somebody changes the name of the host', async () => {
+      await client.change('networking.hostName = lib.mkForce "lab-7";');
+      const { exitCode, stderr } = await check(client, site.mirror, await client.instantiateFlake());
+      assert.equal(exitCode, EXIT.complete, stderr);
+      await client.rebuildFlake();
+    });
+
+    test('lacks the one derivation that upstream has for default options only when somebody changes the locale', async () => {
+      await client.change('i18n.defaultLocale = "de_AT.UTF-8";');
+      const { exitCode, stderr } = await check(client, site.mirror, await client.instantiateFlake());
+      assert.equal(exitCode, EXIT.partial);
+      const missing = missingPaths(stderr);
+      assert.deepEqual(missing.map(nameOf), ['glibc-locales-2.40']);
+      assert.equal(crossing.cache.paths.has(missing[0] ?? ''), false);
+      assert.match(stderr, /for want of glibc-2\.40\.tar\.gz/);
+      assert.match(stderr, /→ [0-9a-z]{32}-system-path\.drv/);
+
+      const attempt = await client.rebuildFlake('any');
+      assert.notEqual(attempt.exitCode, 0);
+      assert.match(attempt.stderr, /cannot download glibc-2\.40\.tar\.gz/);
+      assert.match(attempt.stderr, /glibc-locales-2\.40\.drv' failed to build/);
+    });
+
+    test('lacks shell, interpreter and generator when somebody enables fish', async () => {
+      await client.change('programs.fish.enable = true;');
+      const { exitCode, stderr } = await check(client, site.mirror, await client.instantiateFlake());
+      assert.equal(exitCode, EXIT.partial);
+      const names = missingPaths(stderr).map(nameOf);
+      assert.ok(names.includes('fish-3.7') && names.includes('python3-3.12'), names.join());
+      assert.notEqual((await client.rebuildFlake('any')).exitCode, 0);
+    });
+  });
+
+  test('is rebuilt from its channel, once what evaluation fetched is in the store', async () => {
+    await using site = await openSite(await crossing.export('channel', [], crossing.channelRoot));
+    await using client = await openClient(site);
+    const inputs = await client.prime();
+    const nixpkgs = inputs.get('nixpkgs');
+    assert.ok(nixpkgs !== undefined, [...inputs.keys()].join());
+    await client.change('networking.hostName = lib.mkForce "lab-7"; programs.fish.enable = true;');
+    const { stdout: system } = await client.rebuildChannel(nixpkgs);
+    assert.match(await readSystem(client, system, 'etc/hostname'), /^lab-7$/m);
+    assert.match(await readSystem(client, system, 'etc/motd'), /^Welcome\.$/m);
+    assert.equal(await site.gap.attemptsToLeave(), 0);
   });
 });
 
 async function readSystem({ nix }: PackageClient, system: string, file: string): Promise<string> {
   return (await nix.run('cat', [path.join(system, file)])).stdout;
+}
+
+/** `nixferry check`: of all roots, in the gap; of a derivation that was not collected, where its `.drv` files are. */
+function check(where: Site | PackageClient, mirror: string, derivation?: string): Promise<RunResult> {
+  const { run } = 'gap' in where ? where.gap : where.nix;
+  const roots = derivation === undefined ? [] : [derivation];
+  return run(nixferryCommand, ['check', ...roots, '--mirror', mirror], { exitCode: 'any' });
+}
+
+/** The paths that `check` names. */
+function missingPaths(text: string): string[] {
+  return [...text.matchAll(/^ *missing: (\S+)$/gm)].map(([, storePath = '']) => storePath);
+}
+
+function nameOf(storePath: string): string {
+  return path.basename(storePath).slice(33);
 }

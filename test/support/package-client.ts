@@ -15,6 +15,8 @@ export interface PackageClient extends AsyncDisposable {
   readonly directory: string;
   /** Writes settings into the configuration, in place of those that were written before. */
   change(settings: string): Promise<void>;
+  /** Evaluates the system of the flake; resolves to its `.drv` file. */
+  instantiateFlake(): Promise<string>;
   /** Builds the system of the flake with `nix build`; its path is what stdout says. */
   rebuildFlake(exitCode?: 'any'): Promise<RunResult>;
   /** Fetches what evaluation reads into the store, as Nix of before 2.32 wants it; resolves to the paths by their names. */
@@ -33,8 +35,8 @@ export interface PackageClientOptions {
 /** Opens a client with an empty store in the site's air gap, configured as `nixferry client-config` says. */
 export async function openPackageClient({ site, origin, chroot }: PackageClientOptions): Promise<PackageClient> {
   const flags = ['--format', 'nix-conf', '--flakes', '--url', site.url, '--public-key', site.publicKey];
-  const { stdout } = await site.gap.run(nixferryCommand, ['client-config', ...flags]);
-  const nix = await createNixEnvironment({ network: site.gap.namespace, chroot, config: stdout.split('\n') });
+  const config = (await site.gap.run(nixferryCommand, ['client-config', ...flags])).stdout.split('\n');
+  const nix = await createNixEnvironment({ network: site.gap.namespace, chroot, config });
   const directory = path.join(nix.directory, 'site');
   await cp(origin.directory, directory, { recursive: true });
   const configuration = path.join(directory, 'configuration.nix');
@@ -42,15 +44,19 @@ export async function openPackageClient({ site, origin, chroot }: PackageClientO
   await writeFile(path.join(directory, 'change.nix'), '{ }\n');
   await writeFile(configuration, original.replace('imports = [ ', 'imports = [ ./change.nix '));
 
+  const toplevel = `path:${directory}#nixosConfigurations.web01.config.system.build.toplevel`;
   // With no network card but loopback, Nix up to 2.3x believes that fetching is useless; a real site has a LAN.
   const hasNetwork = ['--option', 'substitute', 'true'];
   return {
     nix,
     directory,
     change: (settings) => writeFile(path.join(directory, 'change.nix'), `{ pkgs, lib, ... }: {\n${settings}\n}\n`),
+    instantiateFlake: async () => {
+      const { stdout } = await nix.run('nix', ['eval', '--raw', `${toplevel}.drvPath`, ...hasNetwork]);
+      return stdout.trim();
+    },
     rebuildFlake: async (exitCode) => {
-      const installable = `path:${directory}#nixosConfigurations.web01.config.system.build.toplevel`;
-      const result = await nix.run('nix', ['build', '--json', '--no-link', installable, ...hasNetwork], { exitCode });
+      const result = await nix.run('nix', ['build', '--json', '--no-link', toplevel, ...hasNetwork], { exitCode });
       const [built] = result.exitCode === 0 ? (JSON.parse(result.stdout) as { outputs: { out: string } }[]) : [];
       return { ...result, stdout: built?.outputs.out ?? '' };
     },

@@ -15,7 +15,7 @@ const FIXTURE = path.join(import.meta.dirname, '../fixtures/package-set');
 const CHANNEL = 'nixos-99.11';
 
 export interface PackageSite {
-  /** The folder of `flake.nix`, locked; its outputs: nixosConfigurations.web01, packages hello, tmux, ripgrep, devShells. */
+  /** The folder of `flake.nix`, locked; its outputs: nixosConfigurations.web01, packages hello, tmux, ripgrep, report (its own), devShells. */
   readonly directory: string;
   /** `path:<directory>#nixosConfigurations.web01` */
   readonly installable: string;
