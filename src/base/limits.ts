@@ -65,6 +65,8 @@ export const LIMITS = {
   receiveMemoryBytes: 96 * 1024 * 1024,
   decodeMemoryBytes: 160 * 1024 * 1024,
   partialFlushMs: 2000,
+  flatFilesPerBatch: 256,
+  flatFilesHashedAtOnce: 4,
   // Shipments
   manifestBytes: 1024 * 1024,
   manifestSignatureBytes: 64 * 1024,

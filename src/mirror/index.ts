@@ -44,6 +44,8 @@ export interface MirrorIndex {
   outputsOf(deriver: StorePath): Promise<readonly StorePath[]>;
   /** How many visible paths have their contents in a NAR file. */
   usersOfNar(url: string): Promise<number>;
+  /** What is addressed by the hash of a file, as sources are; sorted by hash part; nothing may be changed before it is at its end. */
+  flatOutputs(): AsyncGenerator<IndexedPath, void, undefined>;
   /** All hash parts, sorted. */
   hashParts(): Promise<readonly HashPart[]>;
   /** Base name and NAR of each visible path, sorted by hash part; nothing may be changed before it is at its end. */

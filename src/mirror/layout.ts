@@ -37,6 +37,7 @@ export interface PrivateLayout {
   readonly lockFile: string;
   readonly lockInfoFile: string;
   readonly indexFile: string;
+  readonly flatFilesFile: string;
   readonly secretKeyFile: string;
   readonly publicKeyFile: string;
   readonly trustedKeysFolder: string;
@@ -58,6 +59,7 @@ export function privateLayout(directory: string): PrivateLayout {
     lockFile: join(folder, 'lock'),
     lockInfoFile: join(folder, 'lock-info.json'),
     indexFile: join(folder, 'index.sqlite'),
+    flatFilesFile: join(folder, 'flat-files.sqlite'),
     secretKeyFile: join(folder, 'keys', 'secret'),
     publicKeyFile: join(folder, 'keys', 'public'),
     trustedKeysFolder: join(folder, 'keys', 'trusted'),

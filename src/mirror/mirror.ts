@@ -7,6 +7,7 @@ import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
 import type { PublicKey, SecretKey } from '../nix/signature.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { openFileStorage } from './file-storage.ts';
+import { type FlatFileTable, openFlatFiles } from './flat-files.ts';
 import type { MirrorIndex } from './index.ts';
 import { defaultKeyName, generateMirrorKey, readMirrorPublicKey, readSecretKey, refreshPublicKeyFile } from './keys.ts';
 import { narInfoName, type PrivateLayout, privateLayout } from './layout.ts';
@@ -57,6 +58,8 @@ export interface Mirror extends AsyncDisposable {
   readonly secretKey: SecretKey;
   /** What the user should be told, such as a secret key that others may read. */
   readonly warnings: readonly string[];
+  /** Which hashes flat outputs can be asked for by. Only with write access; asking otherwise is a bug and throws. */
+  flatFiles(): Promise<FlatFileTable>;
   /** Whether clients see the path. */
   hasPath(hashPart: HashPart): Promise<boolean>;
   /** The narinfo that clients see, from the file itself. Throws `damage` when it cannot be parsed, or is another path's. */
@@ -128,6 +131,7 @@ class OpenedMirror implements Mirror {
   readonly #publicKey: PublicKey | undefined;
   readonly #secretKey: SecretKey | undefined;
   readonly #lock: MirrorLock | undefined;
+  #flatFiles: Promise<FlatFileTable> | undefined;
 
   constructor(parts: OpenedParts) {
     this.directory = parts.root;
@@ -167,6 +171,13 @@ class OpenedMirror implements Mirror {
     throw new Error('the secret key was asked of a mirror that was opened to read');
   }
 
+  flatFiles(): Promise<FlatFileTable> {
+    if (this.access !== 'write')
+      throw new Error('the table of flat files was asked of a mirror that was opened to read');
+    this.#flatFiles ??= openFlatFiles(this.layout.flatFilesFile);
+    return this.#flatFiles;
+  }
+
   async hasPath(hashPart: HashPart): Promise<boolean> {
     return (await this.storage.stat(narInfoName(hashPart))) !== undefined;
   }
@@ -182,6 +193,8 @@ class OpenedMirror implements Mirror {
   async close(): Promise<void> {
     try {
       await this.index.close();
+      (await this.#flatFiles)?.close();
+      this.#flatFiles = undefined;
     } finally {
       this.#lock?.release();
     }

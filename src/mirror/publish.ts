@@ -5,6 +5,7 @@ import type { OnProgress } from '../base/progress.ts';
 import { formatNarInfo, type NarInfo } from '../nix/narinfo.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { Exclusive } from './exclusive.ts';
+import { noteFlatFiles } from './hash-flat-files.ts';
 import type { IndexEntry } from './index-tables.ts';
 import { narInfoName } from './layout.ts';
 import type { Mirror } from './mirror.ts';
@@ -73,6 +74,9 @@ async function publishNow(
   await moveNars(mirror, ready);
   signal?.throwIfAborted();
   const updates = already.filter((path) => path.changed);
+  // Ahead of the narinfos: what a client sees can be asked for by its hashes.
+  const named = [...ready, ...updates].map(({ info }) => info);
+  await noteFlatFiles(mirror, named, { signal });
   const written: NarInfo[] = [];
   if (ready.length + updates.length > 0) await mirror.index.expectChanges();
   try {

@@ -122,6 +122,11 @@ class SqliteIndex implements MirrorIndex {
     return row.users;
   }
 
+  async *flatOutputs(): AsyncGenerator<IndexedPath, void, undefined> {
+    const { listFlat } = await this.#tables();
+    for (const row of listFlat.iterate()) yield this.#asPath(row);
+  }
+
   async hashParts(): Promise<readonly HashPart[]> {
     const { query } = await this.#tables();
     const rows = await query.selectFrom('paths').select('hash_part').orderBy('hash_part').execute();
@@ -242,6 +247,9 @@ function prepareTables(database: DatabaseSync, inMemory: boolean) {
     hasPath: database.prepare('SELECT 1 FROM paths WHERE hash_part = ?'),
     getPath: database.prepare(`SELECT ${PATH_COLUMNS} FROM paths WHERE hash_part = ?`),
     listNames: database.prepare('SELECT base_name, url FROM paths ORDER BY hash_part'),
+    listFlat: database.prepare(
+      `SELECT ${PATH_COLUMNS} FROM paths WHERE content_address GLOB 'fixed:*' AND content_address NOT GLOB 'fixed:r:*' ORDER BY hash_part`,
+    ),
     getReferences: database.prepare('SELECT reference FROM refs WHERE hash_part = ? ORDER BY reference'),
   };
 }

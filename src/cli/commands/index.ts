@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
+import { rebuildIndex } from '../../mirror/index-rebuild.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
@@ -10,11 +11,11 @@ interface IndexOptions extends CommonOptions {
 }
 
 export function define(command: Command, run: CommandRun): void {
-  command.option('--rebuild', 'make the index anew from the narinfo files');
+  command.option('--rebuild', 'make the index anew from the files of the mirror');
   addCommonOptions(command, ['nixferry index --rebuild']).action((options: IndexOptions) => rebuild(options, run));
 }
 
-async function rebuild(options: IndexOptions, { output }: CommandRun): Promise<void> {
+async function rebuild(options: IndexOptions, { output, signal }: CommandRun): Promise<void> {
   if (options.rebuild !== true) {
     throw new NixferryError('usage', 'index does one thing, and wants it said', {
       hint: 'type: nixferry index --rebuild',
@@ -22,8 +23,9 @@ async function rebuild(options: IndexOptions, { output }: CommandRun): Promise<v
   }
   const { mirrorDirectory } = await readCommonOptions(options);
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry index' });
-  await mirror.index.rebuild();
-  const { paths } = await mirror.index.totals();
+  const { onProgress } = output;
+  const { paths } = await rebuildIndex(mirror, { onProgress, signal });
+  onProgress({ type: 'phase', phase: '' });
   output.say(`the index of ${mirror.directory} is made anew: ${formatCount(paths, 'path')}`);
   output.verdict(EXIT.complete, { paths });
 }
