@@ -29,6 +29,7 @@ test('readEvaluationLog tells what was read, copied and realised when lines come
 test('readEvaluationLog keeps warnings, errors and what is no message as Nix shows them, without colours', () => {
   const log = readEvaluationLog();
   log.push(message(1, '\u001b[35;1mwarning:\u001b[0m Git tree is dirty') + message(3, 'copying'));
+  log.push(message(1, "warning: ignoring the client-specified setting 'eval-cache', because …"));
   log.push(`Segmentation fault\n@nix {broken\n${message(0, '\u001b[31;1merror:\u001b[0m no')}`);
   log.push(message(0, "(use '--show-trace' to show detailed location information)"));
   log.push('the last line');

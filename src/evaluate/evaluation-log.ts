@@ -34,8 +34,9 @@ export function readEvaluationLog(): EvaluationLog {
   const readLine = (line: string) => {
     const message = parseMessage(line);
     if (message === undefined) complain(line);
-    else if (message.level <= WARNING) complain(message.text);
-    else {
+    else if (message.level <= WARNING) {
+      if (!OUR_SETTINGS.test(message.text)) complain(message.text);
+    } else {
       addMatch(evaluatedFiles, EVALUATED, message.text);
       addMatch(copiedSources, COPIED, message.text);
       addMatch(originals, COPYING, message.text);
@@ -67,6 +68,8 @@ const EVALUATED = /^evaluating file '(.*)'$/;
 const COPYING = /^copying '(\/[^']*)' to the store$/;
 const REALISING = /^building of '([^'!^*]*\.drv)[!^*][^']*' from \.drv file: created$/;
 const COPIED = /^copied source '.*' -> '([^']*)'$/;
+// A daemon tells users whom it does not trust that it goes without what this process was told alone.
+const OUR_SETTINGS = /^warning: ignoring (the client-specified setting|untrusted substituter) /;
 // Nobody can add a flag to this Nix.
 const ADVICE = /^\(use '--show-trace' to show detailed location information\)\n/m;
 const TRUNCATED = /^ *\(stack trace truncated; use '--show-trace' [^)]*\)\s*$/;

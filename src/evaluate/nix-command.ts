@@ -105,8 +105,17 @@ function start(
     }
   });
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => complaints.push(chunk));
-  child.on('error', reject);
+  // One that was told to stop may be writing still: only when it has ended may its store be removed.
+  let failure: Error | undefined;
+  child.on('error', (error) => {
+    failure = error;
+    if (child.pid === undefined) reject(error);
+  });
   child.on('close', (exitCode, killedBy) => {
+    if (failure !== undefined) {
+      reject(failure);
+      return;
+    }
     const end = exitCode ?? killedBy ?? 'a signal';
     resolve({ output: Buffer.concat(output), overflow, complaints: complaints.text(), end });
   });
