@@ -10,17 +10,10 @@ export type ChainOf = (reason: Reason) => readonly StorePath[];
  * Follows reasons up to what was asked for by itself: first the root's derivation or path, last the one that wants the thing directly. Where a
  * derivation is in nobody's way (a source of something that is not built), the shortest way down the graph is told.
  */
-export function chainsOf<Known extends PathFacts>(
-  walk: ClientWalk<Known>,
-  graph: DerivationGraph,
-  targets: Iterable<DerivationNode>,
-): ChainOf {
-  let parents: ReadonlyMap<StorePath, StorePath> | undefined;
+export function chainsOf<Known extends PathFacts>(walk: ClientWalk<Known>, ways: WaysDown): ChainOf {
   const parentOf = (path: StorePath): StorePath | undefined => {
     const reason = walk.builds.get(path) ?? walk.paths.get(path);
-    if (reason !== undefined) return reason.wantedBy;
-    parents ??= shortestWays(graph, targets);
-    return parents.get(path);
+    return reason === undefined ? ways().get(path) : reason.wantedBy;
   };
   return (reason) => {
     const chain: StorePath[] = [];
@@ -33,10 +26,18 @@ export function chainsOf<Known extends PathFacts>(
   };
 }
 
+/** As `shortestWays`; worked out when first asked for. */
+export type WaysDown = () => ReadonlyMap<StorePath, StorePath>;
+
+export function waysDown(graph: DerivationGraph, targets: readonly DerivationNode[]): WaysDown {
+  let known: ReadonlyMap<StorePath, StorePath> | undefined;
+  return () => (known ??= shortestWays(graph, targets));
+}
+
 /** The derivation that each one is first an input of, breadth first from the targets. */
 export function shortestWays(
   graph: DerivationGraph,
-  targets: Iterable<DerivationNode>,
+  targets: readonly DerivationNode[],
 ): ReadonlyMap<StorePath, StorePath> {
   const parents = new Map<StorePath, StorePath>();
   const reached = new Set(targets);

@@ -6,7 +6,7 @@ import { NixFormatError } from '../nix/format-error.ts';
 import { formatRealisationPath, parseRealisation } from '../nix/realisation.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import { type StorePath, storePathFromBaseName } from '../nix/store-path.ts';
-import { shortestWays } from './chains.ts';
+import { waysDown } from './chains.ts';
 import { type ClientPlan, type MissingFromMirror, planClient } from './client-plan.ts';
 import {
   type DerivationGraph,
@@ -242,16 +242,15 @@ class Check {
   /** At `rebuild`, all fixed outputs of the graph belong to the root, whoever builds what. */
   async #checkSources(graph: DerivationGraph): Promise<void> {
     const targets = this.#request.targets.flatMap(({ drvPath }) => graph.find(drvPath) ?? []);
-    let parents: ReadonlyMap<StorePath, StorePath> | undefined;
+    const ways = waysDown(graph, targets);
     for (const node of graph.nodes) {
       if (node.kind !== 'fixed') continue;
       for (const { path } of node.outputs) {
         if (path === undefined) continue;
         const known = await this.#paths.find(path);
         if (known?.signatureCounts === true) continue;
-        parents ??= shortestWays(graph, targets);
         const chain: StorePath[] = [];
-        for (let above = parents.get(node.drvPath); above !== undefined; above = parents.get(above)) chain.push(above);
+        for (let above = ways().get(node.drvPath); above !== undefined; above = ways().get(above)) chain.push(above);
         const isUnsigned = known !== undefined;
         const lack = {
           path,

@@ -1,7 +1,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { StorePath } from '../nix/store-path.ts';
-import { type ChainOf, chainsOf } from './chains.ts';
+import { type ChainOf, chainsOf, waysDown } from './chains.ts';
 import { ClientWalk, type Reason } from './client-walk.ts';
 import { type ClientWorld, splitOutputKey } from './decide.ts';
 import type { DerivationGraph, NodeInput } from './derivation-graph.ts';
@@ -81,6 +81,7 @@ export async function planClient(inputs: ClientPlanInputs): Promise<ClientPlan> 
   // The first walk takes answers as they come; the second finds them all, and takes the shortest ways.
   await start();
   const walk = await start();
+  const roots = targets.map(({ input }) => input);
   const lacks = diagnose({ world, walk, targets, expected: inputs.isExpected });
   return {
     builds: [...walk.builds.keys()].toSorted(),
@@ -88,14 +89,7 @@ export async function planClient(inputs: ClientPlanInputs): Promise<ClientPlan> 
     unknown: [...walk.holes.keys()].toSorted(),
     missing: lacks.map((lack) => withSignature(lack, unsigned)),
     unsigned: [...unsigned].toSorted(),
-    chainOf: explainer(
-      walk,
-      chainsOf(
-        walk,
-        graph,
-        targets.map(({ input }) => input),
-      ),
-    ),
+    chainOf: explainer(walk, chainsOf(walk, waysDown(graph, roots))),
   };
 }
 
@@ -118,13 +112,26 @@ function openWorld(inputs: ClientPlanInputs, unsigned: Set<StorePath>): ClientWo
   return {
     graph,
     rules: {
-      isPresent,
+      isPresent: isPresent === undefined ? undefined : remembered(isPresent),
       offersOutput: ({ signatureCounts }) => signatureCounts,
       offersPath: ({ signatureCounts }) => signatureCounts,
       alwaysAllowSubstitutes,
     },
     paths: new Facts(ask, limit, signal),
     realisations: realisation === undefined ? undefined : new Facts(askOutput, limit, signal),
+  };
+}
+
+/** Asked for often, and perhaps of a file system. */
+function remembered(isPresent: (path: StorePath) => boolean): (path: StorePath) => boolean {
+  const known = new Map<StorePath, boolean>();
+  return (path) => {
+    let answer = known.get(path);
+    if (answer === undefined) {
+      answer = isPresent(path);
+      known.set(path, answer);
+    }
+    return answer;
   };
 }
 

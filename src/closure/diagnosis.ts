@@ -1,5 +1,5 @@
 import type { StorePath } from '../nix/store-path.ts';
-import { type ChainOf, chainsOf } from './chains.ts';
+import { type ChainOf, chainsOf, waysDown } from './chains.ts';
 import { type ClientWalk, requestKey } from './client-walk.ts';
 import { type ClientWorld, type Decision, decide, type PathFacts } from './decide.ts';
 import type { DerivationNode, NodeInput } from './derivation-graph.ts';
@@ -58,11 +58,8 @@ class Diagnosis<Known extends PathFacts> {
   constructor(inputs: DiagnosisInputs<Known>) {
     this.#inputs = inputs;
     const { walk, world, targets } = inputs;
-    this.#chainOf = chainsOf(
-      walk,
-      world.graph,
-      targets.map(({ input }) => input),
-    );
+    const roots = targets.map(({ input }) => input);
+    this.#chainOf = chainsOf(walk, waysDown(world.graph, roots));
     this.#broken = findBroken(walk, world);
     const users = this.#users();
     const built = [...users.keys()];

@@ -2,7 +2,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/store-path.ts';
-import { chainsOf, shortestWays } from './chains.ts';
+import { chainsOf, type WaysDown, waysDown } from './chains.ts';
 import { ClientWalk, type Hole, type Reason } from './client-walk.ts';
 import { type ClientRules, outputKey, splitOutputKey } from './decide.ts';
 import type { DerivationGraph, DerivationNode } from './derivation-graph.ts';
@@ -85,21 +85,29 @@ export async function computeScopes<Asked extends Scope = Scope>(
 ): Promise<Readonly<Record<Asked, ScopeClosure>>> {
   const { scopes } = inputs;
   const wanted: readonly Scope[] = scopes === undefined ? SCOPES : SCOPES.filter((scope) => contains(scopes, scope));
-  const facts = openFacts(inputs);
+  const root = openRoot(inputs);
   const widest = wanted.at(-1);
   // The first walk learns what is to be known, in the order in which answers come; the walks after it find all of it known, so that they are
   // quick, and the same every time.
-  if (widest !== undefined) await walkScope(widest, inputs, facts);
+  if (widest !== undefined) await walkScope(widest, root);
   const closures: Partial<Record<Scope, ScopeClosure>> = {};
-  for (const scope of wanted) closures[scope] = closureOf(inputs, await walkScope(scope, inputs, facts));
+  for (const scope of wanted) closures[scope] = closureOf(root, await walkScope(scope, root));
   return closures as Record<Asked, ScopeClosure>;
 }
 
 type Walk = ClientWalk<KnownPath>;
 
-interface KnownFacts {
+/** What all walks share. */
+interface Root {
+  readonly inputs: ScopeInputs;
+  readonly targets: readonly TargetNode[];
+  readonly waysDown: WaysDown;
   readonly paths: Facts<KnownPath>;
   readonly realisations: Facts<StorePath> | undefined;
+}
+
+interface TargetNode extends Target {
+  readonly node: DerivationNode;
 }
 
 const RULES: ClientRules<KnownPath> = {
@@ -107,69 +115,76 @@ const RULES: ClientRules<KnownPath> = {
   offersPath: () => true,
 };
 
-function openFacts({ graph, find, realisation, onProgress, signal }: ScopeInputs): KnownFacts {
-  const limit = LIMITS.narInfoRequestsInFlight;
+function openRoot(inputs: ScopeInputs): Root {
+  const { graph, find, realisation, onProgress, signal } = inputs;
+  const targets = inputs.targets.map((target) => {
+    const node = graph.find(target.drvPath);
+    if (node === undefined) throw new Error(`the graph was loaded without ${target.drvPath}`);
+    return Object.assign({ node }, target);
+  });
   const ask = async (path: string): Promise<KnownPath | undefined> => {
     const known = await find(path as StorePath);
     onProgress?.({ type: 'advance', items: 1 });
     if (known === undefined) return undefined;
     return { ...known, references: known.references.map((reference) => graph.texts.share(reference)) };
   };
-  if (realisation === undefined) return { paths: new Facts(ask, limit, signal), realisations: undefined };
-  const askOutput = (key: string): Promise<StorePath | undefined> => {
+  const askOutput = async (key: string): Promise<StorePath | undefined> => {
     const { drvPath, outputName } = splitOutputKey(key);
-    return realisation(drvPath, outputName);
+    return realisation?.(drvPath, outputName);
   };
-  return { paths: new Facts(ask, limit, signal), realisations: new Facts(askOutput, limit, signal) };
+  const limit = LIMITS.narInfoRequestsInFlight;
+  return {
+    inputs,
+    targets,
+    waysDown: waysDown(
+      graph,
+      targets.map(({ node }) => node),
+    ),
+    paths: new Facts(ask, limit, signal),
+    realisations: realisation === undefined ? undefined : new Facts(askOutput, limit, signal),
+  };
 }
 
-async function walkScope(scope: Scope, inputs: ScopeInputs, facts: KnownFacts): Promise<Walk> {
-  const walk: Walk = new ClientWalk({ graph: inputs.graph, rules: RULES, ...facts }, { fixedOutputs: 'give-up' });
-  await wantRuntime(walk, inputs, scope !== 'run');
+async function walkScope(scope: Scope, root: Root): Promise<Walk> {
+  const { inputs, paths, realisations } = root;
+  const world = { graph: inputs.graph, rules: RULES, paths, realisations };
+  const walk: Walk = new ClientWalk(world, { fixedOutputs: 'give-up' });
+  await wantRuntime(walk, root, scope !== 'run');
   if (scope === 'run') return walk;
-  await wantReconfigure(walk, inputs);
-  if (scope === 'rebuild') await wantRebuild(walk, inputs);
+  await wantReconfigure(walk, root);
+  if (scope === 'rebuild') await wantRebuild(walk, root);
   return walk;
 }
 
 /** Variants are there to be changed to, not to be run. */
-async function wantRuntime(walk: Walk, { graph, targets, paths }: ScopeInputs, mayBeAbsent: boolean): Promise<void> {
-  for (const path of paths) walk.wantPath(path, ASKED_FOR.runtime);
-  for (const { node, outputs, variant } of targetNodes(graph, targets)) {
+async function wantRuntime(walk: Walk, { inputs, targets }: Root, mayBeAbsent: boolean): Promise<void> {
+  for (const path of inputs.paths) walk.wantPath(path, ASKED_FOR.runtime);
+  for (const { node, outputs, variant } of targets) {
     if (variant === undefined) walk.wantOutputPaths(node, outputs, ASKED_FOR.runtime, mayBeAbsent);
   }
   await walk.settle();
 }
 
-async function wantReconfigure(walk: Walk, inputs: ScopeInputs): Promise<void> {
-  const { graph, targets, evaluationInputs, withDerivations } = inputs;
+async function wantReconfigure(walk: Walk, root: Root): Promise<void> {
+  const { graph, evaluationInputs, withDerivations } = root.inputs;
   for (const path of evaluationInputs) walk.wantPath(path, ASKED_FOR.evaluation);
   await walk.settle();
-  for (const { node, outputs } of targetNodes(graph, targets)) walk.wantOutputs(node, outputs, ASKED_FOR.build);
+  for (const { node, outputs } of root.targets) walk.wantOutputs(node, outputs, ASKED_FOR.build);
   await walk.settle();
   if (!withDerivations) return;
-  for (const { drvPath } of targets) walk.wantPath(drvPath, ASKED_FOR.derivation);
-  const parents = shortestWays(
-    graph,
-    targetNodes(graph, targets).map(({ node }) => node),
-  );
   for (const node of graph.nodes) {
-    walk.wantPath(node.drvPath, { kind: 'derivation', wantedBy: parents.get(node.drvPath) });
+    walk.wantPath(node.drvPath, { kind: 'derivation', wantedBy: root.waysDown().get(node.drvPath) });
     for (const source of node.sources) walk.wantPath(source, { kind: 'derivation', wantedBy: node.drvPath });
   }
   await walk.settle();
 }
 
-async function wantRebuild(walk: Walk, { graph, targets, sourcesOnly }: ScopeInputs): Promise<void> {
+async function wantRebuild(walk: Walk, root: Root): Promise<void> {
+  const { graph, sourcesOnly } = root.inputs;
   const packages = sourcesOnly ? [] : carriedPackages(walk, graph);
-  const parents = shortestWays(
-    graph,
-    targetNodes(graph, targets).map(({ node }) => node),
-  );
   for (const node of graph.nodes) {
     if (node.kind !== 'fixed') continue;
-    const reason: Reason = { kind: 'fixed-output', wantedBy: parents.get(node.drvPath) };
-    walk.wantFixedOutput(node, reason);
+    walk.wantFixedOutput(node, { kind: 'fixed-output', wantedBy: root.waysDown().get(node.drvPath) });
   }
   await walk.settle();
   for (const node of packages) walk.wantInputs(node, 'package-input');
@@ -187,12 +202,8 @@ function carriedPackages(walk: Walk, graph: DerivationGraph): readonly Derivatio
   });
 }
 
-function closureOf({ graph, targets }: ScopeInputs, walk: Walk): ScopeClosure {
-  const chainOf = chainsOf(
-    walk,
-    graph,
-    targetNodes(graph, targets).map(({ node }) => node),
-  );
+function closureOf(root: Root, walk: Walk): ScopeClosure {
+  const chainOf = chainsOf(walk, root.waysDown);
   const missing = [...walk.holes].map(([path, { kind, reason, derivation }]) => ({
     path,
     kind,
@@ -212,18 +223,6 @@ function closureOf({ graph, targets }: ScopeInputs, walk: Walk): ScopeClosure {
   };
 }
 
-interface TargetNode extends Target {
-  readonly node: DerivationNode;
-}
-
-function targetNodes(graph: DerivationGraph, targets: readonly Target[]): readonly TargetNode[] {
-  return targets.map((target) => {
-    const node = graph.find(target.drvPath);
-    if (node === undefined) throw new Error(`the graph was loaded without ${target.drvPath}`);
-    return { ...target, node };
-  });
-}
-
 function contains(scopes: readonly Scope[], scope: Scope): boolean {
   return scopes.includes(scope);
 }
@@ -231,6 +230,5 @@ function contains(scopes: readonly Scope[], scope: Scope): boolean {
 const ASKED_FOR = {
   runtime: { kind: 'runtime', wantedBy: undefined },
   evaluation: { kind: 'evaluation', wantedBy: undefined },
-  derivation: { kind: 'derivation', wantedBy: undefined },
   build: { kind: 'build-input', wantedBy: undefined },
 } as const satisfies Record<string, Reason>;
