@@ -38,8 +38,6 @@ export function parseOutputSelection(text: string): { readonly rest: string; rea
 export interface EvaluatedRoot {
   /** A whole NixOS, of which people will want to change options. */
   readonly isNixos: boolean;
-  /** It takes variants. */
-  readonly canChange: boolean;
   readonly derivations: readonly EvaluatedDerivation[];
 }
 
@@ -63,17 +61,15 @@ export async function evaluateInstallable(
   const systems = settings.systems.length === 0 ? [undefined] : settings.systems;
   const found: EvaluatedDerivation[] = [];
   let isNixos = false;
-  let canChange = target.takesConfiguration;
   for (const system of systems) {
     const place = { workingDirectory, system, isNixos: false };
     const args = variantArguments(target, settings, undefined, place);
     const { json } = await evaluateValue(undefined, { ...call, args });
     const description = parseDescription(json);
     isNixos ||= description.isNixos;
-    canChange ||= description.canChange;
     found.push(...selectDerivations(description, installable));
   }
-  return { isNixos, canChange, derivations: [...new Map(found.map((one) => [one.drvPath, one])).values()] };
+  return { isNixos, derivations: [...new Map(found.map((one) => [one.drvPath, one])).values()] };
 }
 
 /**
