@@ -29,21 +29,33 @@ suite('a machine without Nix', () => {
   });
   after(() => cleanUp.disposeAsync());
 
-  const machines = new Map<string, Promise<NoNix>>();
-  const open = (name: string): Promise<NoNix> => {
-    const machine = machines.get(name) ?? openNoNix(path.join(nix.directory, name));
-    machines.set(name, machine);
-    return machine;
+  const open = (name: string): Promise<NoNix> => openNoNix(path.join(nix.directory, name));
+
+  interface WithNix {
+    readonly machine: NoNix;
+    /** What get-nix said. */
+    readonly got: RunResult;
+  }
+  const brought = new Map<boolean, Promise<WithNix>>();
+  /** A machine to which a Nix was brought, by root or by somebody else. */
+  const withNix = (unprivileged = false): Promise<WithNix> => {
+    const known = brought.get(unprivileged) ?? bring(unprivileged);
+    brought.set(unprivileged, known);
+    return known;
+  };
+  const bring = async (unprivileged: boolean): Promise<WithNix> => {
+    const machine = await open(unprivileged ? 'nobody' : 'root');
+    await writeFile(path.join(machine.directory, 'default.nix'), EXPRESSION);
+    const args = ['get-nix', closure.version, ...trust, '--releases-base', `${server.url}/releases/`];
+    return { machine, got: await machine.run(nixferryCommand, args, { unprivileged, env: envOf(machine) }) };
   };
   const version = () => `nix (Nix) ${closure.version}\n`;
 
   for (const unprivileged of [false, true]) {
     const who = unprivileged ? 'somebody who is not root' : 'root';
     test(`get-nix runs a Nix for ${who} that only the mirror and a folder know of`, async () => {
-      const machine = await open(unprivileged ? 'nobody' : 'root');
+      const { machine, got } = await withNix(unprivileged);
       const nixferry = (...args: string[]) => machine.run(nixferryCommand, args, { unprivileged, env: envOf(machine) });
-      const base = `${server.url}/releases/`;
-      const got = await nixferry('get-nix', closure.version, ...trust, '--releases-base', base);
       assert.match(got.stdout, new RegExp(`complete: Nix ${closure.version} .* nothing was installed`));
       assert.equal((await nixferry('get-nix', '--', 'nix', '--version')).stdout, version());
       // It lies under /nix there, and is known to its own database with all that it needs.
@@ -57,9 +69,7 @@ suite('a machine without Nix', () => {
     });
 
     test(`collect evaluates with it for ${who} where there is no other`, async () => {
-      const machine = await open(unprivileged ? 'nobody' : 'root');
-      const file = path.join(machine.directory, 'default.nix');
-      await writeFile(file, EXPRESSION);
+      const { machine } = await withNix(unprivileged);
       const nixferry = (...args: string[]) =>
         machine.run(nixferryCommand, args, {
           unprivileged,
@@ -94,7 +104,7 @@ suite('a machine without Nix', () => {
   }
 
   test('get-nix passes on what the command reads, prints and ends with', async () => {
-    const machine = await open('root');
+    const { machine } = await withNix();
     const run = await machine.run(nixferryCommand, ['get-nix', '--', 'sh', '-c', 'pwd; cat; exit 7'], {
       env: envOf(machine),
       exitCode: 7,
@@ -105,7 +115,7 @@ suite('a machine without Nix', () => {
   });
 
   test('the programs of Nix start without namespaces, by their own loader', async () => {
-    const machine = await open('root');
+    const { machine } = await withNix();
     const without = { env: envOf(machine), namespaces: false, exitCode: 'any' } as const;
     const run = (...words: string[]) => machine.run(nixferryCommand, ['get-nix', '--', ...words], without);
     assert.equal((await run('nix', '--version')).stdout, version());
@@ -165,7 +175,7 @@ suite('a machine without Nix', () => {
   });
 
   test('get-nix goes on where it was interrupted, and leaves nothing half', async () => {
-    const machine = await open('root');
+    const { machine } = await withNix();
     const store = path.join(envOf(machine).NIXFERRY_NIX, 'root/nix/store');
     const there = await readdir(store);
     await mkdir(path.join(store, '.tmp-0123456789abcdef01234567/read-only'), { recursive: true, mode: 0o555 });
@@ -174,7 +184,7 @@ suite('a machine without Nix', () => {
   });
 
   test('a Nix that is too old is named with its cure, and the one of get-nix takes its place', async () => {
-    const machine = await open('root');
+    const { machine } = await withNix();
     const old = await withOldNix(
       machine,
       'error: evaluation aborted: This version of Nixpkgs requires Nix >= 2.4, please upgrade:',

@@ -19,7 +19,7 @@ export interface NoNixRunOptions extends RunOptions {
   readonly namespaces?: boolean | undefined;
 }
 
-const PROGRAMS = 'sh node env unshare mount mkdir ln readlink chroot id cat ls xz bzip2 zstd git tar'.split(' ');
+const PROGRAMS = 'sh node env uname unshare mount mkdir ln readlink chroot id cat ls xz bzip2 zstd git tar'.split(' ');
 
 /** Needs root. `directory` is empty and outlives the commands. */
 export async function openNoNix(directory: string): Promise<NoNix> {
