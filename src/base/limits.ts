@@ -156,6 +156,8 @@ export const LIMITS = {
   listingNarBytes: 512 * 1024 * 1024,
   listingsAtOnce: 2,
   listingsWaiting: 64,
+  hashedTransfersAtOnce: 8,
+  hashedTransfersWaiting: 256,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

@@ -12,6 +12,7 @@ import { LIMITS } from '../base/limits.ts';
 import { routeCacheInfo } from './endpoints/cache-info.ts';
 import { routeDebugInfo } from './endpoints/debuginfo.ts';
 import { routeFrontPage } from './endpoints/front-page.ts';
+import { routeHashed } from './endpoints/hashed.ts';
 import { routeHealth } from './endpoints/health.ts';
 import { routeListing } from './endpoints/listing.ts';
 import { routeLog } from './endpoints/log.ts';
@@ -53,6 +54,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeLog(app, context);
   routeDebugInfo(app, context);
   routeRealisation(app, context);
+  routeHashed(app, context);
   routeHealth(app, context);
   routeFrontPage(app, context);
   refuseTunnels(app);
