@@ -57,8 +57,9 @@ function namedByNix({ said }: NixStory): Set<string> {
 }
 
 const CANNOT_BE_HAD = [
-  /path '(\/[^']+)' (?:is required, but|is not valid|does not exist|is not signed|lacks a)/g,
+  /path '(\/[^']+)' (?:is required, but|is not valid|does not exist|is not signed|(?:because it )?lacks a)/g,
   /missing derivation '(\/[^']+)'/g,
+  /cannot fetch input '([^']+)'/g,
   /(?:unable to download|cannot download|failed to fetch|while fetching(?: the input)?) '([^']+)'/g,
   /don't know how to (?:build|open) (?:the )?(?:path|derivation)?\s*'(\/[^']+)'/g,
 ];

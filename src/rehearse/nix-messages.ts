@@ -92,8 +92,9 @@ export class NixMessages implements NixStory {
   }
 }
 
-// Said because there is no network, which is the point.
-const IN_EVERY_ROOM = /^warning: (you don't have Internet access|you did not specify '--add-root')/;
+// Said because there is no network, which is the point; or about how Nix was called.
+const IN_EVERY_ROOM =
+  /^(warning: (you don't have Internet access|you did not specify '--add-root')|\(use '--show-trace' to show)/;
 const PREFIX = '@nix ';
 // The numbers of logging.hh in Nix's sources.
 const LEVEL_ERROR = 0;

@@ -49,7 +49,8 @@ export async function removeAbandonedRooms(workDirectory: string): Promise<numbe
 function lockFile(file: string): DatabaseSync | undefined {
   const database = new DatabaseSync(file, { timeout: 0 });
   try {
-    database.exec('BEGIN EXCLUSIVE');
+    // Nothing is ever written, so nothing else shall lie about.
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
     return database;
   } catch {
     // Held by another, or on a file system without locks: in both cases not ours to take.
