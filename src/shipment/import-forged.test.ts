@@ -196,7 +196,7 @@ const DAMAGED: Readonly<Record<string, { change: Change; message: RegExp }>> = {
 
 /** A NAR file that decodes to very much more than its NarSize. */
 function bombOf(app: ForgedPath, compression: 'zstd' | 'gzip'): ForgedPath {
-  const zeros = Buffer.alloc(64 * 1024 * 1024);
+  const zeros = Buffer.alloc(8 * 1024 * 1024);
   const nar = compression === 'zstd' ? zstdCompressSync(zeros) : gzipSync(zeros);
   return told({ ...app, nar, line: overNar(app.line, nar, compression) });
 }

@@ -11,7 +11,7 @@ export async function readBack(file: string, signal?: AbortSignal): Promise<{ si
   const handle = await openDirect(file);
   if (handle !== undefined) {
     try {
-      return await hashFile(handle, await directBuffer(handle), signal);
+      return await hashFile(handle, await directBuffer(handle, await bufferBytesFor(handle)), signal);
     } catch (error) {
       // Some file systems take the flag and then refuse each read.
       if (systemErrorCode(error) !== 'EINVAL') throw error;
@@ -20,7 +20,7 @@ export async function readBack(file: string, signal?: AbortSignal): Promise<{ si
     }
   }
   await using plain = await open(file, constants.O_RDONLY);
-  return await hashFile(plain, Buffer.allocUnsafe(CHUNK_BYTES), signal);
+  return await hashFile(plain, Buffer.allocUnsafe(await bufferBytesFor(plain)), signal);
 }
 
 /** Throws `damage` when a file on the medium is not what was written to it. */
@@ -54,18 +54,24 @@ async function openDirect(file: string): Promise<FileHandle | undefined> {
   }
 }
 
+/** Enough for the file, and no more than a chunk. */
+async function bufferBytesFor(handle: FileHandle): Promise<number> {
+  const { size } = await handle.stat();
+  return Math.min(CHUNK_BYTES, (Math.floor(size / ALIGNMENT_BYTES) + 1) * ALIGNMENT_BYTES);
+}
+
 // Memory for direct reads must be aligned, and Node does not tell addresses: the kernel does, by refusing what is not.
-async function directBuffer(handle: FileHandle): Promise<Buffer> {
-  const memory = Buffer.allocUnsafeSlow(CHUNK_BYTES + ALIGNMENT_BYTES);
+async function directBuffer(handle: FileHandle, sizeBytes: number): Promise<Buffer> {
+  const memory = Buffer.allocUnsafeSlow(sizeBytes + ALIGNMENT_BYTES);
   for (let offset = 0; offset < ALIGNMENT_BYTES; offset += ALIGNMENT_STEP_BYTES) {
     try {
       await handle.read(memory, offset, ALIGNMENT_BYTES, 0);
-      return memory.subarray(offset, offset + CHUNK_BYTES);
+      return memory.subarray(offset, offset + sizeBytes);
     } catch (error) {
       if (systemErrorCode(error) !== 'EINVAL') throw error;
     }
   }
-  return memory.subarray(0, CHUNK_BYTES);
+  return memory.subarray(0, sizeBytes);
 }
 
 async function hashFile(

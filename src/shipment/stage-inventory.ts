@@ -56,7 +56,7 @@ async function copyChecked(
 ): Promise<boolean> {
   const sha256 = createHash('sha256');
   let sizeBytes = 0;
-  const buffer = Buffer.allocUnsafeSlow(COPY_CHUNK_BYTES);
+  const buffer = Buffer.allocUnsafeSlow(Math.min(COPY_CHUNK_BYTES, expected.sizeBytes + 1));
   await using input = await open(source, constants.O_RDONLY | constants.O_NONBLOCK);
   await using output = await open(target, 'w', 0o644);
   while (sizeBytes <= expected.sizeBytes) {

@@ -9,7 +9,8 @@ import { type ImportResult, importShipment } from '../../src/shipment/import.ts'
 import { lostShipments } from '../../src/shipment/lost-shipments.ts';
 import { type PackResult, packShipment } from '../../src/shipment/pack.ts';
 import { writeReceipt } from '../../src/shipment/write-receipt.ts';
-import { addTestPaths, makeTempFolder, makeTestMirror, makeTestRoot, noise, PACK } from './shipments.ts';
+import { addTestPaths, makeTestMirror, makeTestRoot, noise, PACK, type TestPath } from './shipments.ts';
+import { copyTemplate } from './templates.ts';
 
 /** Version 3 of the root consists of `libc`, of `lib-1` to `lib-3`, each of which refers to the one before, and of `app-3`. */
 export interface Depot extends AsyncDisposable {
@@ -31,12 +32,15 @@ export interface Depot extends AsyncDisposable {
 export const ACKNOWLEDGED: Since = { type: 'acknowledged' };
 
 export async function openDepot(): Promise<Depot> {
-  const temp = await makeTempFolder();
-  const { mirror } = await makeTestMirror(join(temp.folder, 'sender'), []);
-  const paths = new Map<string, NarInfo>();
-  await addTestPaths(mirror, paths, [{ name: 'libc', contents: noise('libc', 4000) }]);
-  let version = 0;
-  let root = makeTestRoot(paths, 'app', ['libc']);
+  const temp = await copyTemplate('depot', async (folder) => {
+    const contents = [{ name: 'libc', contents: noise('libc', 4000) }, ...versionPaths(1)];
+    await using sender = await makeTestMirror(join(folder, 'sender'), contents);
+    return sender.paths;
+  });
+  const mirror = await openMirror(join(temp.folder, 'sender'), { access: 'write' });
+  const paths = new Map<string, NarInfo>(temp.made);
+  let version = 1;
+  let root = rootOf(paths, version);
   const pack = (roots: readonly RootRecord[], basis: Parameters<typeof packShipment>[0]['basis'], site: string) =>
     packShipment({ ...PACK, mirror, roots, basis, site, to: join(temp.folder, 'media') });
   const depot: Depot = {
@@ -47,13 +51,8 @@ export async function openDepot(): Promise<Depot> {
       return root;
     },
     async release() {
-      const [app, lib] = [`app-${++version}`, `lib-${version}`];
-      const before = version === 1 ? 'libc' : `lib-${version - 1}`;
-      await addTestPaths(mirror, paths, [
-        { name: lib, contents: noise(lib, 1000), references: [before] },
-        { name: app, contents: noise(app, 500), references: [lib, 'libc'] },
-      ]);
-      root = { ...makeTestRoot(paths, app, [app]), name: 'app', request: 'app', id: 'app' };
+      await addTestPaths(mirror, paths, versionPaths(++version));
+      root = rootOf(paths, version);
     },
     async pack(since = ACKNOWLEDGED, site = PACK.site) {
       return pack([root], await chooseBasis(mirror, site, [root], since), site);
@@ -74,6 +73,20 @@ export async function openDepot(): Promise<Depot> {
       await temp[Symbol.asyncDispose]();
     },
   };
-  await depot.release();
   return depot;
+}
+
+/** What a version brings beyond those before. */
+function versionPaths(version: number): TestPath[] {
+  const [app, lib] = [`app-${version}`, `lib-${version}`];
+  const before = version === 1 ? 'libc' : `lib-${version - 1}`;
+  return [
+    { name: lib, contents: noise(lib, 1000), references: [before] },
+    { name: app, contents: noise(app, 500), references: [lib, 'libc'] },
+  ];
+}
+
+function rootOf(paths: ReadonlyMap<string, NarInfo>, version: number): RootRecord {
+  const app = `app-${version}`;
+  return { ...makeTestRoot(paths, app, [app]), name: 'app', request: 'app', id: 'app' };
 }

@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { type Mirror, openMirror } from '../../src/mirror/mirror.ts';
 import { intakeNar, withIntakenNar } from '../../src/mirror/nar-intake.ts';
@@ -26,6 +26,7 @@ import { readInventory } from '../../src/shipment/inventory-file.ts';
 import type { Manifest } from '../../src/shipment/manifest.ts';
 import { signManifest } from '../../src/shipment/manifest-signature.ts';
 import { type PackResult, packShipment } from '../../src/shipment/pack.ts';
+import { copyTemplate } from './templates.ts';
 
 export interface TestPath {
   readonly name: string;
@@ -187,26 +188,33 @@ export async function makeTestShipment(
     readonly files?: (paths: ReadonlyMap<string, NarInfo>) => readonly NamedBytes[];
   } = {},
 ): Promise<TestShipment> {
-  const { paths = SMALL_CLOSURE, rootNames = ['app'], volumeSizeBytes = 20_000 } = options;
-  const temp = await makeTempFolder();
-  const sender = await makeTestMirror(join(temp.folder, 'sender'), paths);
-  await sender.mirror.storage.writeInOrder([options.files?.(sender.paths) ?? []]);
-  const result = await packShipment({
-    ...PACK,
-    mirror: sender.mirror,
-    roots: rootNames.map((name) => makeTestRoot(sender.paths, name, [name])),
-    to: join(temp.folder, 'medium'),
-    volumeSizeBytes,
+  const { paths = SMALL_CLOSURE, rootNames = ['app'], volumeSizeBytes = 20_000, files } = options;
+  const hashed = paths.map((path) => ({ ...path, contents: hash('sha256', path.contents) }));
+  const key = JSON.stringify([hashed, rootNames, volumeSizeBytes, files?.toString()]);
+  const copy = await copyTemplate(key, async (temp) => {
+    await using sender = await makeTestMirror(join(temp, 'sender'), paths);
+    await sender.mirror.storage.writeInOrder([files?.(sender.paths) ?? []]);
+    const packed = await packShipment({
+      ...PACK,
+      mirror: sender.mirror,
+      roots: rootNames.map((name) => makeTestRoot(sender.paths, name, [name])),
+      to: join(temp, 'medium'),
+      volumeSizeBytes,
+    });
+    return { paths: sender.paths, result: packed };
   });
+  const sender = await openMirror(join(copy.folder, 'sender'), { access: 'write' });
+  const { paths: infos, result } = copy.made;
+  const folder = join(copy.folder, 'medium', basename(result.folder));
   return {
-    temp: temp.folder,
-    sender: sender.mirror,
-    paths: sender.paths,
-    folder: result.folder,
-    result,
+    temp: copy.folder,
+    sender,
+    paths: infos,
+    folder,
+    result: { ...result, folder },
     async [Symbol.asyncDispose]() {
-      await sender.mirror.close();
-      await temp[Symbol.asyncDispose]();
+      await sender.close();
+      await copy[Symbol.asyncDispose]();
     },
   };
 }
