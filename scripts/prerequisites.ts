@@ -29,6 +29,8 @@ const ALWAYS: Readonly<Record<string, string>> = {
   genisoimage: 'genisoimage',
   faketime: 'faketime',
   ps: 'procps',
+  perl: 'perl-base',
+  'systemd-notify': 'systemd',
   patchelf: 'patchelf',
   setpriv: 'util-linux',
   '/etc/ssl/certs/ca-certificates.crt': 'ca-certificates',
@@ -37,6 +39,8 @@ const ALWAYS: Readonly<Record<string, string>> = {
 const ON_REQUEST: Readonly<Record<string, string>> = {
   debootstrap: 'debootstrap',
   chromium: 'chromium',
+  caddy: 'caddy',
+  wrk: 'wrk',
   '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf': 'fonts-dejavu-core',
 };
 

@@ -47,6 +47,16 @@ for (const workers of [1, 2]) {
   });
 }
 
+test('serve needs no network of its own when sockets are passed', async () => {
+  await using temp = await makeTempDir('service');
+  const mirror = await makeMirror(temp);
+  await using service = await startService(temp, {
+    command: ['unshare', '--net', nixferryCommand, 'serve', '--mirror', mirror, '--workers', '2'],
+  });
+  await service.told('READY=1');
+  assert.match(await ask({ port: service.port }), /^StoreDir: /);
+});
+
 test('the launcher passes sockets on when an old Node must start a newer one', async () => {
   await using temp = await makeTempDir('service');
   const mirror = await makeMirror(temp);
