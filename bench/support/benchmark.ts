@@ -13,11 +13,18 @@ export interface Comparison {
   /** What was done, under which circumstances. */
   readonly what: string;
   /** Of the figures, which are seconds unless said otherwise. */
-  readonly unit?: 'MB' | undefined;
+  readonly unit?: 'MB' | 'MB/s' | 'requests/s' | 'ms' | 'µs' | undefined;
   readonly ours: Timings;
   readonly peer: Timings;
-  /** A bound on median(ours) / median(peer), or on its inverse. None: for information. */
-  readonly goal?: { readonly atMostTimes: number } | { readonly timesFaster: number } | undefined;
+  /** Run by run beside each other: the ratio is the median of their ratios, not that of their medians. */
+  readonly paired?: boolean | undefined;
+  /** A bound on the ratio of ours to the peer's, on its inverse, or on ours alone. None: for information. */
+  readonly goal?:
+    | { readonly atMostTimes: number }
+    | { readonly atLeastTimes: number }
+    | { readonly timesFaster: number }
+    | { readonly atMost: number }
+    | undefined;
 }
 
 export interface Timings {
@@ -50,6 +57,12 @@ export async function timed(job: Job): Promise<number> {
   const started = performance.now();
   await job.run();
   return (performance.now() - started) / 1000;
+}
+
+/** The ratio by which a comparison is judged. */
+export function ratio({ ours, peer, paired }: Comparison): number {
+  if (paired !== true) return median(ours.seconds) / median(peer.seconds);
+  return median(ours.seconds.map((figure, index) => figure / (peer.seconds[index] ?? Number.NaN)));
 }
 
 export function median(values: readonly number[]): number {

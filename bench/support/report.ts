@@ -3,7 +3,7 @@
 import { appendFile, mkdir } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import path from 'node:path';
-import { type Comparison, median, type Timings } from './benchmark.ts';
+import { type Comparison, median, ratio, type Timings } from './benchmark.ts';
 
 const HEADINGS = ['', 'ours', 'peer', 'ratio', 'goal', ''] as const;
 
@@ -16,7 +16,7 @@ export function formatComparisons(name: string, comparisons: readonly Comparison
       .join('  ')
       .trimEnd(),
   );
-  return `\n${name} on ${machine()}; medians in seconds\n${lines.join('\n')}\n`;
+  return `\n${name} on ${machine()}; medians, in seconds where nothing else is said\n${lines.join('\n')}\n`;
 }
 
 /** One line a comparison, with every single timing. */
@@ -43,8 +43,8 @@ function row(comparison: Comparison): readonly string[] {
   const suffix = unit === undefined ? '' : ` ${unit}`;
   return [
     what,
-    `${median(ours.seconds).toFixed(2)}${suffix} (${ours.name}, ${ours.seconds.length}×)`,
-    `${median(peer.seconds).toFixed(2)}${suffix} (${peer.name}, ${peer.seconds.length}×)`,
+    `${shown(median(ours.seconds))}${suffix} (${ours.name}, ${ours.seconds.length}×)`,
+    `${shown(median(peer.seconds))}${suffix} (${peer.name}, ${peer.seconds.length}×)`,
     ratioText(comparison),
     goalText(comparison),
     goal === undefined ? '' : reached(comparison) ? 'reached' : 'MISSED',
@@ -52,15 +52,21 @@ function row(comparison: Comparison): readonly string[] {
 }
 
 function reached(comparison: Comparison): boolean {
-  const { goal } = comparison;
+  const { goal, ours } = comparison;
   if (goal === undefined) return true;
-  return 'atMostTimes' in goal ? ratio(comparison) <= goal.atMostTimes : 1 / ratio(comparison) >= goal.timesFaster;
+  if ('atMost' in goal) return median(ours.seconds) <= goal.atMost;
+  if ('atMostTimes' in goal) return ratio(comparison) <= goal.atMostTimes;
+  if ('atLeastTimes' in goal) return ratio(comparison) >= goal.atLeastTimes;
+  return 1 / ratio(comparison) >= goal.timesFaster;
 }
 
 function goalText({ goal, unit }: Comparison): string {
   if (goal === undefined) return '';
   const as = unit === undefined ? 'long' : 'much';
-  return 'atMostTimes' in goal ? `≤ ${goal.atMostTimes} times as ${as}` : `≥ ${goal.timesFaster} times faster`;
+  if ('atMost' in goal) return `≤ ${goal.atMost} ${unit ?? 's'}`;
+  if ('atMostTimes' in goal) return `≤ ${goal.atMostTimes} times as ${as}`;
+  if ('atLeastTimes' in goal) return `≥ ${goal.atLeastTimes} times as ${as}`;
+  return `≥ ${goal.timesFaster} times faster`;
 }
 
 function ratioText(comparison: Comparison): string {
@@ -69,8 +75,8 @@ function ratioText(comparison: Comparison): string {
   return value < 0.5 ? `${(1 / value).toFixed(1)} times faster` : `${value.toFixed(2)} times as long`;
 }
 
-function ratio({ ours, peer }: Comparison): number {
-  return median(ours.seconds) / median(peer.seconds);
+function shown(figure: number): string {
+  return figure >= 1000 ? figure.toFixed(0) : figure.toFixed(2);
 }
 
 function withMedian({ name, seconds }: Timings) {
