@@ -9,6 +9,7 @@ import { hashBytes, hashDigest } from '../nix/hash.ts';
 import { formatNarInfo, type NarInfo } from '../nix/narinfo.ts';
 import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, parseStorePath } from '../nix/store-path.ts';
 import { buildApp } from './app.ts';
+import type { SendfileHeader } from './sendfile-header.ts';
 import { openServeContext } from './serve-context.ts';
 
 export interface FixturePath {
@@ -52,13 +53,15 @@ export async function makeMirror(): Promise<MirrorFixture> {
 /** The HTTP side over a mirror, to be asked by `inject`. */
 export async function openApp(
   directory: string,
-  options: { readonly priority?: number; readonly log?: string[] } = {},
+  options: { readonly priority?: number; readonly log?: string[]; readonly sendfileHeader?: SendfileHeader } = {},
 ) {
   const stopping = new AbortController();
-  const { log, priority } = options;
+  const { log, priority, sendfileHeader } = options;
   const logger =
     log === undefined ? pino({ level: 'silent' }) : pino({ level: 'info' }, { write: (line) => log.push(line) });
-  const app = buildApp(await openServeContext({ mirrorDirectory: directory, priority, logger }, stopping.signal));
+  const app = buildApp(
+    await openServeContext({ mirrorDirectory: directory, priority, sendfileHeader, logger }, stopping.signal),
+  );
   return Object.assign(app, { stop: () => stopping.abort(), [Symbol.asyncDispose]: () => app.close() });
 }
 
