@@ -4,6 +4,7 @@ import { NixferryError } from '../base/errors.ts';
 import { createHttpClient, type HttpClient } from '../base/http-client.ts';
 import { LIMITS } from '../base/limits.ts';
 import { DEFAULT_JOBS } from '../collect/collect.ts';
+import { openDerivationFolder } from '../collect/derivation-folder.ts';
 import { type CollectPlan, planCollect } from '../collect/plan.ts';
 import { type ResolvedRoot, type RootSources, resolveRoots } from '../collect/resolve-roots.ts';
 import { parseRootRequests, type RootRequest } from '../collect/root-request.ts';
@@ -103,6 +104,7 @@ export async function openCollecting(
   const localStore = openLocalStore(storeDir);
   const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);
   const evaluations = new Evaluations();
+  const folders = (options.derivations ?? []).map((folder) => openDerivationFolder(resolve(folder)));
   const readDerivation = readDerivationsFrom(options.derivations ?? [], (drvPath) => evaluations.derivation(drvPath));
   const sourceHttp = createHttpClient({ ...httpOptions(options, config), attempts: LIMITS.sourceHttpAttempts });
   let supply: Promise<SourceSupply> | undefined;
@@ -127,7 +129,7 @@ export async function openCollecting(
         mirrorDirectory,
         storeDir,
         upstreams,
-        localStores: [...evaluations.stores, ...(localStore === undefined ? [] : [localStore])],
+        localStores: [...evaluations.stores, ...folders, ...(localStore === undefined ? [] : [localStore])],
         readDerivation,
         supply: await openSupplyOnce(),
         trustedKeys: await trustedKeys(mirror),
@@ -170,7 +172,7 @@ async function resolveAll(
   const requests = [
     ...(await parseRootRequests(texts, { workingDirectory, storeDir, named: config.roots })),
     ...fileRequests(options),
-  ].map((request) => (request.kind === 'installable' ? { ...request, request: `${request.request}${told}` } : request));
+  ].map((request) => toldRequest(request, told));
   const list = (source: string) => readStorePathsList(source, { http, storeDir, signal, channelsBase });
   const readFile = async (drvPath: string) => {
     const path = storePathOrNot(drvPath, storeDir);
@@ -200,6 +202,11 @@ function storePathOrNot(text: string, storeDir: string): StorePath | undefined {
     if (error instanceof NixFormatError) return undefined;
     throw error;
   }
+}
+
+/** What is told to Nix makes another root of what is evaluated. */
+function toldRequest(request: RootRequest, told: string): RootRequest {
+  return request.kind === 'installable' ? { ...request, request: `${request.request}${told}` } : request;
 }
 
 /** Whoever names a variant wants to be able to change to it. */

@@ -69,11 +69,10 @@ async function rootsOf(
       else needed.set(record.path, record.sequence);
     }
   }
-  return lines.map((line, position) => ({
-    ...rootOfLine(line),
-    paths: members[position] ?? [],
-    asOf: line.asOf ?? manifest.sequence,
-  }));
+  return lines.map((line, position) => {
+    const asOf = line.asOf ?? manifest.sequence;
+    return Object.assign(rootOfLine(line), { paths: members[position] ?? [], asOf });
+  });
 }
 
 async function refuseGone(

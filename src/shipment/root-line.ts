@@ -17,9 +17,7 @@ export function statedFields(root: StatedRoot): Omit<RootLine, 'type' | 'pathCou
     scope,
     complete,
     rootPaths: [...rootPaths],
-    ...(targets === undefined
-      ? {}
-      : { targets: targets.map((target) => ({ ...target, outputs: [...target.outputs] })) }),
+    ...(targets === undefined ? {} : { targets: targets.map(targetLine) }),
     ...(evaluationInputs === undefined ? {} : { evaluationInputs: [...evaluationInputs] }),
   };
 }
@@ -36,6 +34,10 @@ export function rootOfLine(line: RootLine): StatedRoot {
     ...(targets === undefined ? {} : { targets: targets.map(readTarget) }),
     ...(evaluationInputs === undefined ? {} : { evaluationInputs: evaluationInputs.map(readInput) }),
   };
+}
+
+function targetLine(target: RootTarget): NonNullable<RootLine['targets']>[number] {
+  return { ...target, outputs: [...target.outputs] };
 }
 
 function readTarget(target: NonNullable<RootLine['targets']>[number]): RootTarget {
