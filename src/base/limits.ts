@@ -24,7 +24,7 @@ export const LIMITS = {
   sourceFilesHashedAtOnce: 4,
   sourceHashesBytes: 2 * 1024 * 1024 * 1024,
   // Closures
-  derivationReadsInFlight: 256,
+  derivationReadsInFlight: 64,
   derivationDecodesInFlight: 16,
   // Asking Nix
   nixOutputBytes: 256 * 1024 * 1024,
