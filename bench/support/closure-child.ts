@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { derivationFiles } from '../../src/closure/derivation-files.ts';
 import { loadDerivationGraph } from '../../src/closure/derivation-graph.ts';
 import { computeScopes, type KnownPath } from '../../src/closure/scopes.ts';
 import { type StorePath, storePathFromBaseName } from '../../src/nix/index.ts';
@@ -22,7 +23,7 @@ const started = performance.now();
 const drvPath = storePathFromBaseName(path.basename(root), '/nix/store');
 const graph = await loadDerivationGraph({
   roots: [drvPath],
-  read: (file) => readFile(path.join(store, path.basename(file))),
+  read: derivationFiles(store),
   storeDir: '/nix/store',
 });
 const closures = await computeScopes({

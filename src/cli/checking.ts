@@ -1,10 +1,10 @@
 import type { OnProgress } from '../base/progress.ts';
 import { type CheckRequest, createChecker } from '../closure/check.ts';
+import { derivationFiles } from '../closure/derivation-files.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { derivationReader } from '../mirror/read-derivation.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { type PublicKey, type StorePath, storePathFromBaseName } from '../nix/index.ts';
-import { derivationsOfStore } from '../shipment/describe/derivation-source.ts';
 import type { CheckedRoot } from './check-report.ts';
 
 // What check and export share: roots as a request to check.
@@ -32,7 +32,7 @@ export interface NamedRequest {
 export async function checkAll(requests: readonly NamedRequest[], options: CheckingOptions): Promise<CheckedRoot[]> {
   const { mirror, signal } = options;
   const inMirror = derivationReader(mirror, signal);
-  const inStore = derivationsOfStore(mirror.storeDir);
+  const inStore = derivationFiles(mirror.storeDir);
   const read = async (drvPath: StorePath) => (await inMirror(drvPath)) ?? (await inStore(drvPath));
   const check = createChecker({ ...options, read });
   const checked: CheckedRoot[] = [];

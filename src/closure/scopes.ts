@@ -87,11 +87,17 @@ export async function computeScopes<Asked extends Scope = Scope>(
   const wanted: readonly Scope[] = scopes === undefined ? SCOPES : SCOPES.filter((scope) => contains(scopes, scope));
   const root = openRoot(inputs);
   const widest = wanted.at(-1);
-  // The first walk learns what is to be known, in the order in which answers come; the walks after it find all of it known, so that they are
-  // quick, and the same every time.
-  if (widest !== undefined) await walkScope(widest, root);
   const closures: Partial<Record<Scope, ScopeClosure>> = {};
-  for (const scope of wanted) closures[scope] = closureOf(root, await walkScope(scope, root));
+  // The first walk learns what is to be known, in the order in which answers come; those after it find all of it known, so that they are
+  // quick, and the same every time.
+  if (widest !== undefined) await walkTo(widest, root);
+  if (wanted.includes('run')) closures.run = await walkTo('run', root);
+  if (widest !== undefined && widest !== 'run') {
+    const closure = await walkTo(widest, root, (reconfigure) => {
+      if (wanted.includes('reconfigure')) closures.reconfigure = reconfigure();
+    });
+    closures[widest] = closure;
+  }
   return closures as Record<Asked, ScopeClosure>;
 }
 
@@ -145,15 +151,22 @@ function openRoot(inputs: ScopeInputs): Root {
   };
 }
 
-async function walkScope(scope: Scope, root: Root): Promise<Walk> {
+/** @param onReconfigure may take what was reached at `reconfigure` on the way. */
+async function walkTo(
+  scope: Scope,
+  root: Root,
+  onReconfigure?: (closure: () => ScopeClosure) => void,
+): Promise<ScopeClosure> {
   const { inputs, paths, realisations } = root;
   const world = { graph: inputs.graph, rules: RULES, paths, realisations };
   const walk: Walk = new ClientWalk(world, { fixedOutputs: 'give-up' });
   await wantRuntime(walk, root, scope !== 'run');
-  if (scope === 'run') return walk;
-  await wantReconfigure(walk, root);
+  if (scope !== 'run') {
+    await wantReconfigure(walk, root);
+    onReconfigure?.(() => closureOf(root, walk));
+  }
   if (scope === 'rebuild') await wantRebuild(walk, root);
-  return walk;
+  return closureOf(root, walk);
 }
 
 /** Variants are there to be changed to, not to be run. */
@@ -216,8 +229,8 @@ function closureOf(root: Root, walk: Walk): ScopeClosure {
     if (walk.paths.has(path)) realised.push({ drvPath, outputName, path });
   }
   return {
-    paths: walk.paths,
-    built: walk.builds,
+    paths: new Map(walk.paths),
+    built: new Map(walk.builds),
     missing,
     realised,
   };
