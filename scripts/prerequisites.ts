@@ -21,6 +21,7 @@ const ALWAYS: Readonly<Record<string, string>> = {
   curl: 'curl',
   git: 'git',
   openssl: 'openssl',
+  '/bin/busybox': 'busybox-static',
   nginx: 'nginx-light',
   ip: 'iproute2',
   unshare: 'util-linux',

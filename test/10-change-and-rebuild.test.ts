@@ -2,7 +2,7 @@
 // carried: completions for fish are generated, an archive of locales and an initrd are built, with no internet to ask.
 
 import assert from 'node:assert/strict';
-import { cp, rm } from 'node:fs/promises';
+import { cp, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { EXIT } from '../src/base/errors.ts';
@@ -89,7 +89,7 @@ const CHANGES: Readonly<Record<string, Change>> = {
   },
 };
 
-suite('a configuration that was carried at reconfigure', () => {
+suite('what was carried at reconfigure', () => {
   const cleanUp = new AsyncDisposableStack();
   let crossing: PackageCrossing;
 
@@ -217,6 +217,20 @@ suite('a configuration that was carried at reconfigure', () => {
     assert.match(await readSystem(client, system, 'etc/motd'), /^Welcome\.$/m);
     assert.equal(await site.gap.attemptsToLeave(), 0);
   });
+
+  for (const how of ['a flake', 'a file'] as const) {
+    test(`of a program of one's own is rebuilt from ${how} when its source changes, without NixOS`, async () => {
+      const { set, origin } = crossing;
+      const file = ['-f', path.join(origin.directory, 'default.nix'), '-A', 'report', '-I', `nixpkgs=${set.nixpkgs}`];
+      const root = how === 'a flake' ? [`path:${origin.directory}#report`] : file;
+      await using site = await openSite(await crossing.export(`report-of-${how}`, ['--scope', 'reconfigure'], root));
+      await using client = await openClient(site);
+      await writeFile(path.join(client.directory, 'report/src/report'), 'echo report 2\n');
+      const report = await client.rebuildReport(how === 'a flake' ? undefined : (await client.prime()).get('nixpkgs'));
+      assert.match((await client.nix.run(path.join(report, 'bin/report'))).stdout, /^report 2$/m);
+      assert.equal(await site.gap.attemptsToLeave(), 0);
+    });
+  }
 });
 
 async function readSystem({ nix }: PackageClient, system: string, file: string): Promise<string> {

@@ -21,6 +21,8 @@ export interface PackageClient extends AsyncDisposable {
   rebuildFlake(exitCode?: 'any'): Promise<RunResult>;
   /** Fetches what evaluation reads into the store, as Nix of before 2.32 wants it; resolves to the paths by their names. */
   prime(): Promise<ReadonlyMap<string, string>>;
+  /** Builds the site's own program, from its flake or with `nixpkgs` from its file; resolves to its path. */
+  rebuildReport(nixpkgs?: string): Promise<string>;
   /** Builds the system of the channel with `nix-build '<nixpkgs/nixos>'`. */
   rebuildChannel(nixpkgs: string, exitCode?: 'any'): Promise<RunResult>;
 }
@@ -59,6 +61,16 @@ export async function openPackageClient({ site, origin, chroot }: PackageClientO
       const result = await nix.run('nix', ['build', '--json', '--no-link', toplevel, ...hasNetwork], { exitCode });
       const [built] = result.exitCode === 0 ? (JSON.parse(result.stdout) as { outputs: { out: string } }[]) : [];
       return { ...result, stdout: built?.outputs.out ?? '' };
+    },
+    rebuildReport: async (nixpkgs) => {
+      if (nixpkgs === undefined) {
+        const args = ['build', '--json', '--no-link', `path:${directory}#report`, ...hasNetwork];
+        const [built] = JSON.parse((await nix.run('nix', args)).stdout) as { outputs: { out: string } }[];
+        return built?.outputs.out ?? '';
+      }
+      const file = path.join(directory, 'default.nix');
+      const args = ['--no-out-link', file, '-A', 'report', '-I', `nixpkgs=${nixpkgs}`];
+      return (await nix.run('nix-build', args)).stdout.trim();
     },
     prime: async () => {
       const inputs = await evaluationInputs(site.mirror);

@@ -16,7 +16,8 @@
 //   fromTable               import from derivation (generatedExpression); no public cache has either
 //   jobs                    name → derivation: what the public cache was made from
 //   nixos { modules… }      → .config .options .system (toplevel) .extendModules; also `nixos { imports = [ … ]; }`
-// Every package has `.src`, a fixed output. public-cache.ts makes the cache: `publicCache({ set, nix })`.
+// Every package has `.src`, a fixed output. public-cache.ts makes the cache, package-site.ts a site with a
+// flake and a channel, package-crossing.ts both sides' beginnings, package-client.ts a machine that rebuilds.
 
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';

@@ -48,6 +48,8 @@ export async function makePackageSite({ set, nix, ...options }: PackageSiteOptio
   await mkdir(internet(`channels/${CHANNEL}`), { recursive: true });
   const nixpkgs = await readTree(set.nixpkgs, {});
   await writeFile(internet('nixpkgs/archive/99.11.tar.gz'), await tarballOf(nixpkgs, 'nixpkgs-99.11'));
+  // nix-channel asks for the folder itself before it asks for anything in it.
+  await writeFile(internet(`channels/${CHANNEL}/index.html`), '<p>Files of a channel.</p>\n');
   await run('/bin/sh', [
     '-euc',
     'gunzip < "$0" | xz -1 > "$1"',

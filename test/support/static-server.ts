@@ -25,7 +25,9 @@ export async function serveDirectory(directory: string, answer?: Answer): Promis
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     requests.push(`${request.method} ${pathname}`);
     if ((await answer?.(directory, request, response)) === true) return;
-    const file = path.join(directory, path.posix.normalize(decodeURIComponent(pathname)));
+    const named = path.join(directory, path.posix.normalize(decodeURIComponent(pathname)));
+    const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
+    const file = isFolder ? path.join(named, 'index.html') : named;
     const info = await stat(file).catch(() => undefined);
     if (info === undefined || !info.isFile()) {
       response.writeHead(404).end();
