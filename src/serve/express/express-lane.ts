@@ -20,7 +20,8 @@ export function openExpressLane(server: Server, context: Pick<ServeContext, 'nar
   const answerStart = new AnswerStart();
   server.on('connection', (socket: Socket) => {
     const connection = new ExpressConnection(socket, {
-      ...context,
+      narInfos: context.narInfos,
+      stopping: context.stopping,
       answerStart,
       openHttp: (side) => {
         ofSide.set(side, connection);
