@@ -10,10 +10,11 @@ import { EXIT } from '../src/base/errors.ts';
 import { NIXOS_PROBES } from '../src/evaluate/nixos-probes.ts';
 import { readRehearsals } from '../src/mirror/rehearsals.ts';
 import type { RootOutcome } from '../src/rehearse/outcome.ts';
-import { makeNixClosure } from './support/nix-closure.ts';
+import { makeNixClosure, writeRelease } from './support/nix-closure.ts';
 import { nixferryCommand } from './support/nixferry.ts';
 import { openPackageCrossing, type PackageCrossing } from './support/package-crossing.ts';
 import type { RunOptions, RunResult } from './support/run.ts';
+import { serveDirectory } from './support/static-server.ts';
 
 const ROOM = /^nixferry-rehearsal-/;
 const VARIANT = 'environment.etc.greeting.text = "hello";';
@@ -243,14 +244,37 @@ suite('a configuration that is rehearsed before it is packed', { timeout: 600_00
 
   test('is done by a Nix that lives in the store itself, which is empty all the same', async () => {
     const closure = await makeNixClosure({ nix: crossing.connected });
-    const program = path.join(closure.storePath, 'bin/nix');
-    const { verdict, roots } = verdictOf(await rehearse(['--mirror', mirror, '--json', '--nix', program]));
-    assert.equal(verdict, 'complete');
-    const foreign = roots[0]?.targets.flatMap(({ fetched, built }) => fetched.concat(built)) ?? [];
-    assert.deepEqual(
-      foreign.filter((storePath) => closure.paths.includes(storePath)),
-      [],
+    const releases = path.join(crossing.connected.directory, 'releases');
+    await using server = await serveDirectory(await writeRelease(closure, releases));
+    const brought = path.join(crossing.connected.directory, 'brought-nix');
+    await nixferry(
+      ['get-nix', closure.version, '--releases-base', `${server.url}/`, '--upstream', `file://${closure.directory}`]
+        .concat(['--trusted-public-key', closure.publicKey])
+        .concat(['--mirror', path.join(crossing.connected.directory, 'nix-mirror')]),
+      { env: { ...crossing.connected.env, NIXFERRY_NIX: brought } },
     );
+    // As it is installed where NixOS is, and as get-nix brings it where nothing is.
+    for (const nix of [path.join(closure.storePath, 'bin/nix'), brought]) {
+      const { verdict, roots } = verdictOf(await rehearse(['--mirror', mirror, '--json', '--nix', nix]));
+      assert.equal(verdict, 'complete');
+      const had = roots[0]?.targets.flatMap(({ fetched, built }) => fetched.concat(built)) ?? [];
+      assert.deepEqual(
+        had.filter((storePath) => closure.paths.includes(storePath)),
+        [],
+      );
+    }
+  });
+
+  test('is built in a sandbox when that is asked for, or refused where Nix can have none', async (context) => {
+    const asked = await rehearse(['--mirror', mirror, '--json', '--sandbox'], { exitCode: 'any' });
+    if (asked.exitCode === EXIT.usage) {
+      context.diagnostic('Nix can have no sandbox on this machine');
+      assert.match(asked.stderr, /Nix can have no sandbox here: .*\nnext: .*--sandbox/);
+      return;
+    }
+    const { verdict, log } = verdictOf(asked);
+    assert.equal(verdict, 'complete');
+    assert.match(await readFile(log, 'utf8'), /^sandbox {5}yes$/m);
   });
 
   test('is refused where the system forbids it or the disk is too small, with what to do', async () => {
