@@ -1,3 +1,4 @@
+import { LIMITS } from '../base/limits.ts';
 import { printable } from '../base/printable.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import type { Missing, RootOutcome, TargetOutcome } from './outcome.ts';
@@ -28,8 +29,21 @@ export function formatRehearsalLog({ rehearsed, roots, generator }: LogInputs): 
     `verdict     ${rehearsed.verdict}`,
     ...rehearsed.roots.flatMap((outcome, index) => ['', ...rootLines(outcome, roots[index])]),
   ];
-  return lines.map((line) => `${printable(line)}\n`).join('');
+  return cut(lines.map((line) => `${printable(line)}\n`));
 }
+
+/** A log that is too long for a shipment ends early, and says so; the verdicts on its first page are all there. */
+function cut(lines: readonly string[]): string {
+  let sizeBytes = 0;
+  const end = lines.findIndex((line) => {
+    sizeBytes += Buffer.byteLength(line);
+    return sizeBytes > LIMITS.rehearsalLogBytes - SPARE_BYTES;
+  });
+  if (end === -1) return lines.join('');
+  return `${lines.slice(0, end).join('')}… and ${lines.length - end} more lines\n`;
+}
+
+const SPARE_BYTES = 100;
 
 function rootLines(outcome: RootOutcome, root: LogInputs['roots'][number] | undefined): string[] {
   const { record } = root ?? {};
