@@ -94,6 +94,8 @@ export const LIMITS = {
   /** A path has some thousand references at most; 100,000 fit. */
   inventoryLineBytes: 8 * 1024 * 1024,
   inventoryBytes: 8 * 1024 * 1024 * 1024,
+  // Evaluating on the isolated side
+  evaluationInputsBytes: 64 * 1024 * 1024,
   // What show says of a shipment
   /** Addresses, licences and sources that are taken from one derivation. */
   describedTexts: 32,

@@ -15,6 +15,7 @@ interface CommandEntry {
 
 const CONNECTED = 'On the connected side:';
 const ISOLATED = 'On the isolated side:';
+const CLIENT = 'On a client of the isolated side:';
 const BOTH = 'On both sides:';
 
 /** Every command, in the order of --help. */
@@ -78,6 +79,11 @@ export const COMMANDS = {
     side: ISOLATED,
     summary: 'print the configuration that makes Nix use the mirror',
     load: () => import('./commands/client-config.ts'),
+  },
+  prime: {
+    side: CLIENT,
+    summary: 'fetch what evaluation reads (flake inputs, tarballs) into the store of this machine, and keep it there',
+    load: () => import('./commands/prime.ts'),
   },
   init: { side: BOTH, summary: 'make a mirror and its key', load: () => import('./commands/init.ts') },
   status: { side: BOTH, summary: 'say at a glance what the mirror holds', load: () => import('./commands/status.ts') },

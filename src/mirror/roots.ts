@@ -75,7 +75,8 @@ const rootTarget = z.object({
   derivation: baseName,
   outputs: z.array(z.string()),
 });
-const rootEvaluationInput = z.object({
+/** As records have it, and lists of inputs that are made from them. */
+export const rootEvaluationInput = z.object({
   kind: z.enum(EVALUATION_INPUT_KINDS),
   name: z.string(),
   path: baseName,

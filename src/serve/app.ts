@@ -11,6 +11,7 @@ import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { routeCacheInfo } from './endpoints/cache-info.ts';
 import { routeDebugInfo } from './endpoints/debuginfo.ts';
+import { routeEvaluationInputs } from './endpoints/evaluation-inputs.ts';
 import { routeFrontPage } from './endpoints/front-page.ts';
 import { routeHashed } from './endpoints/hashed.ts';
 import { routeHealth } from './endpoints/health.ts';
@@ -55,6 +56,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeDebugInfo(app, context);
   routeRealisation(app, context);
   routeHashed(app, context);
+  routeEvaluationInputs(app, context);
   routeHealth(app, context);
   routeFrontPage(app, context);
   refuseTunnels(app);

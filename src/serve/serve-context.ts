@@ -10,6 +10,7 @@ import { NixFormatError } from '../nix/format-error.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
+import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
 import { TransferBuffers } from './transfer-buffers.ts';
@@ -34,6 +35,7 @@ export interface ServeContext {
   readonly buffers: TransferBuffers;
   readonly files: ServedFiles;
   readonly narInfos: NarInfoCache;
+  readonly roots: RecordedRoots;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
@@ -50,7 +52,8 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const watch = new ChangeWatch(() => files.changeToken());
   const narInfos = new NarInfoCache({ files, storeDir, watch, log, maxBytes: cacheBytes(options.processes ?? 1) });
   const buffers = new TransferBuffers();
-  return { directory, storeDir, priority, sendfileHeader, buffers, files, narInfos, log, stopping };
+  const roots = new RecordedRoots(directory, storeDir);
+  return { directory, storeDir, priority, sendfileHeader, buffers, files, narInfos, roots, log, stopping };
 }
 
 /** Never so much that V8, which on a small machine allows itself little, would have no room left. */

@@ -1,4 +1,4 @@
-// src/site is what an isolated site's clients need: configuration to paste. It knows nothing of serving or of the mirror.
+// src/site is what an isolated site's clients need: configuration to paste, and what evaluation reads in their stores. It knows nothing of serving.
 // This file says which settings of Nix make a client live from a mirror alone, and why; client-config.ts writes them down.
 
 export interface ClientSetting {
