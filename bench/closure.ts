@@ -10,21 +10,17 @@ import { type DerivationStore, openDerivationStore } from './support/derivation-
 
 const SECONDS_BOUND = 5;
 const MEGABYTES_BOUND = 400;
+const PEER = 'nix-store -qR, nix show-derivation -r';
 
 export async function benchmark({ runs, note }: BenchmarkContext): Promise<Comparison[]> {
   await using store = await openDerivationStore(10_000, note);
   const costs: ClosureCost[] = [];
+  const peerProcessorSeconds: number[] = [];
   note(`${runs} runs each: all three scopes, and nix-store -qR with nix show-derivation -r`);
   const timings = await runPaired(
     runs,
     { run: async () => costs.push(await allScopes(store)) },
-    {
-      run: () =>
-        store.shell(
-          'nix-store --query --requisites "$0" > /dev/null; nix show-derivation --recursive "$0" > /dev/null',
-          store.root,
-        ),
-    },
+    { run: async () => peerProcessorSeconds.push(await listAndPrint(store)) },
   );
   await using large = await openDerivationStore(40_000, note);
   note('one run: all three scopes of 40,000 derivations');
@@ -34,10 +30,15 @@ export async function benchmark({ runs, note }: BenchmarkContext): Promise<Compa
   const what = `10,000 derivations, ${availableParallelism()} cores`;
   return [
     {
-      what: `${what}, with the start of the program`,
-      ours: { name: 'all scopes', seconds: timings.ours },
-      peer: { name: 'nix-store -qR, nix show-derivation -r', seconds: timings.peer },
+      what: `${what}, seconds of the processor`,
+      ours: { name: 'all scopes', seconds: costs.map(({ processorSeconds }) => processorSeconds) },
+      peer: { name: PEER, seconds: peerProcessorSeconds },
       goal: { atMostTimes: 1 },
+    },
+    {
+      what: `${what}, from start to end, with reading narinfos from a list`,
+      ours: { name: 'all scopes', seconds: timings.ours },
+      peer: { name: PEER, seconds: timings.peer },
     },
     {
       what: `${what}, without reading narinfos`,
@@ -60,6 +61,16 @@ export async function benchmark({ runs, note }: BenchmarkContext): Promise<Compa
       goal: { atMostTimes: 1 },
     },
   ];
+}
+
+/** Gives the seconds of the processor. */
+async function listAndPrint({ shell, root }: DerivationStore): Promise<number> {
+  const script =
+    'nix-store --query --requisites "$0" > /dev/null; nix show-derivation --recursive "$0" > /dev/null; times';
+  const { stdout } = await shell(script, root);
+  // The second line is about what the shell has started: `0m1.2s 0m0.3s`.
+  const times = [...(stdout.trim().split('\n')[1] ?? '').matchAll(/(\d+)m([\d.]+)s/g)];
+  return times.reduce((sum, [, minutes, seconds]) => sum + Number(minutes) * 60 + Number(seconds), 0);
 }
 
 async function allScopes({ physicalStore, root, factsFile, count }: DerivationStore): Promise<ClosureCost> {

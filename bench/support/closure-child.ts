@@ -11,14 +11,18 @@ export interface ClosureCost {
   readonly paths: Readonly<Record<'run' | 'reconfigure' | 'rebuild', number>>;
   readonly derivations: number;
   readonly missing: number;
-  /** Without reading what is known of paths. */
+  /** Without starting, and without reading what is known of paths. */
   readonly seconds: number;
+  /** Of the processor, on all cores: without reading what is known of paths. */
+  readonly processorSeconds: number;
   /** Of the whole process, Node and what is known of paths included. */
   readonly peakMegabytes: number;
 }
 
 const [store = '', root = '', factsFile = ''] = process.argv.slice(2);
+const startCost = process.cpuUsage();
 const known = await readFacts(factsFile);
+const factsCost = process.cpuUsage(startCost);
 const started = performance.now();
 const drvPath = storePathFromBaseName(path.basename(root), '/nix/store');
 const graph = await loadDerivationGraph({
@@ -35,6 +39,8 @@ const closures = await computeScopes({
   withDerivations: true,
   sourcesOnly: false,
 });
+const seconds = (performance.now() - started) / 1000;
+const wholeCost = process.cpuUsage();
 const cost: ClosureCost = {
   paths: {
     run: closures.run.paths.size,
@@ -43,7 +49,8 @@ const cost: ClosureCost = {
   },
   derivations: graph.nodes.length,
   missing: closures.rebuild.missing.length,
-  seconds: (performance.now() - started) / 1000,
+  seconds,
+  processorSeconds: (wholeCost.user + wholeCost.system - factsCost.user - factsCost.system) / 1e6,
   peakMegabytes: (process.resourceUsage().maxRSS * 1024) / 1e6,
 };
 process.stdout.write(JSON.stringify(cost));

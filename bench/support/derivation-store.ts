@@ -25,11 +25,11 @@ export interface DerivationStore extends AsyncDisposable {
   shell(script: string, ...args: readonly string[]): Promise<RunResult>;
 }
 
-/** Makes the store (about a minute, once) or finds it made. Needs root and Debian's nix-bin. */
+/** Makes the store (some minutes, once) or finds it made. Needs root and Debian's nix-bin. */
 export async function openDerivationStore(count: number, note: (text: string) => void): Promise<DerivationStore> {
   const folder = path.join(tmpdir(), `nixferry-bench-derivations-${count}-${GENERATION}`);
   if (!existsSync(folder)) {
-    note(`making ${count} derivations in ${folder}; this takes a minute, once`);
+    note(`making ${count} derivations in ${folder}; this takes some minutes, once`);
     const partial = `${folder}.partial`;
     await rm(partial, { recursive: true, force: true });
     await makeStore(partial, count);

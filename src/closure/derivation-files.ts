@@ -1,5 +1,4 @@
 import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -15,7 +14,7 @@ export function derivationFiles(folder: string): ReadDerivation {
   return async (drvPath) => {
     read += 1;
     if (read % LIMITS.filesPerSlice === 0) await setImmediate();
-    return readNow(join(folder, baseNameOf(drvPath)));
+    return readNow(`${folder}/${baseNameOf(drvPath)}`);
   };
 }
 

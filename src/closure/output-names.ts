@@ -5,6 +5,10 @@ export class OutputNameLists {
 
   /** The same for every order of the same names. */
   idOf(names: Iterable<string>): number {
+    const [only, ...others] = names;
+    // Nearly all lists, and these are in order.
+    const known = only !== undefined && others.length === 0 ? this.#ids.get(only) : undefined;
+    if (known !== undefined) return known;
     const sorted = [...new Set(names)].sort();
     // No name of an output holds a comma.
     const key = sorted.join(',');
