@@ -71,6 +71,17 @@ test('findRoots finds by id, name, request and root path', () =>
     assert.deepEqual(await findRoots(place, 'nixpkgs#fish'), []);
   }));
 
+test('findRoots finds by the last part of a name when nothing is called so', () =>
+  withPlace(async (place) => {
+    const web = rootOf('nixosConfigurations.web01');
+    await writeRoot(place, web);
+    assert.deepEqual(await findRoots(place, 'web01'), [web]);
+    assert.deepEqual(await findRoots(place, 'eb01'), []);
+    const other = rootOf('web01');
+    await writeRoot(place, other);
+    assert.deepEqual(await findRoots(place, 'web01'), [other]);
+  }));
+
 test('removeRoot says whether there was one', () =>
   withPlace(async (place, folder) => {
     const root = rootOf('bash');

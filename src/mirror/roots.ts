@@ -142,17 +142,21 @@ export async function removeRoot(place: MirrorPlace, id: string): Promise<boolea
   return true;
 }
 
-/** The roots that a user may mean by `query`: an id, a name, the request as it was typed, or one of the root paths (full, base name or hash part). */
+/**
+ * The roots that a user may mean by `query`: an id, a name, the request as it was typed, or one of the root paths (full, base name or hash part). Where
+ * nothing is called so, the last part of a name will do: `web01` for `nixosConfigurations.web01`.
+ */
 export async function findRoots(place: MirrorPlace, query: string): Promise<readonly RootRecord[]> {
   const baseNameText = query.slice(query.lastIndexOf('/') + 1);
   const roots = await readRoots(place);
-  return roots.filter(
+  const found = roots.filter(
     (root) =>
       root.id === query ||
       root.name === query ||
       root.request === query ||
       root.rootPaths.some((path) => path === baseNameText || path.slice(0, 32) === query),
   );
+  return found.length > 0 ? found : roots.filter((root) => query !== '' && root.name.endsWith(`.${query}`));
 }
 
 async function listRecords(folder: string): Promise<string[]> {

@@ -44,7 +44,7 @@ export function clientSettings({ url, publicKeys, flakes }: ClientSettingsOption
     {
       name: 'substitute',
       value: true,
-      why: 'Said aloud, because Nix stops fetching altogether when it believes that this machine has no network. Where there is no network card at all but loopback, the nix command of Nix 2.8 heeds this only on its command line (--option substitute true); nix-store heeds it here.',
+      why: 'Said aloud, because Nix stops fetching altogether when it believes that this machine has no network. Where there is no network card at all but loopback, the nix command (2.8 to 2.34) heeds this only on its command line (--option substitute true) and in NIX_CONFIG; nix-store heeds it here.',
     },
     {
       name: 'connect-timeout',
