@@ -147,6 +147,33 @@ suite('a configuration that is rehearsed before it is packed', { timeout: 600_00
     assert.equal(verdictOf(await rehearse(['--mirror', shared, '--json'])).verdict, 'complete');
   });
 
+  test('reads the file that it is made of, and of this machine only what it is shown', async () => {
+    const folder = path.join(crossing.connected.directory, 'own-files');
+    await mkdir(path.join(folder, 'clone/.git'), { recursive: true });
+    await mkdir(path.join(folder, 'clone/hosts'));
+    await mkdir(path.join(folder, 'elsewhere'));
+    await writeFile(path.join(folder, 'clone/script'), 'echo made > $out');
+    await writeFile(path.join(folder, 'elsewhere/name'), 'greeting');
+    await writeFile(
+      path.join(folder, 'clone/hosts/default.nix'),
+      `derivation {
+        name = builtins.readFile ${folder}/elsewhere/name;
+        system = builtins.currentSystem;
+        builder = "/bin/sh";
+        args = [ "-c" (builtins.readFile ../script) ];
+      }`,
+    );
+    const files = path.join(crossing.connected.directory, 'file-mirror');
+    await collect(files, ['-f', path.join(folder, 'clone/hosts/default.nix'), '--scope', 'reconfigure']);
+    const hidden = verdictOf(await rehearse(['--mirror', files, '--json'], { exitCode: EXIT.partial }));
+    const [target] = hidden.roots[0]?.targets ?? [];
+    assert.deepEqual([target?.verdict, target?.evaluation], ['failed', 'refused']);
+    assert.match(target?.said.map(({ text }) => text).join('\n') ?? '', /own-files\/elsewhere.*[Nn]o such file/);
+    const shown = ['--mirror', files, '--json', '--share', path.join(folder, 'elsewhere')];
+    const { verdict, roots } = verdictOf(await rehearse(shown));
+    assert.deepEqual([verdict, roots[0]?.targets[0]?.built.length], ['complete', 1]);
+  });
+
   test('has its paths fetched when it has no derivations', async () => {
     const paths = path.join(crossing.connected.directory, 'path-mirror');
     const hello = [...crossing.cache.paths].find((storePath) => /-hello-[\d.]+$/.test(storePath)) ?? '';
@@ -193,6 +220,9 @@ suite('a configuration that is rehearsed before it is packed', { timeout: 600_00
       (await readRehearsals({ directory: site })).map((rehearsal) => rehearsal.log.sha256),
       [logSha256],
     );
+    const there = verdictOf(await rehearse(['--mirror', site, '--json']));
+    assert.equal(there.verdict, 'complete', 'the site can do the same with what it was sent');
+    assert.deepEqual(new Set(there.roots[0]?.targets.slice(1).map(({ evaluation }) => evaluation)), new Set(['same']));
     // The same root with one path more is another one.
     await collect(packed, [
       crossing.origin.installable,
