@@ -73,6 +73,10 @@ export const ERROR_TABLE = {
     exitCode: EXIT.partial,
     summary: 'Complete roots were imported; what the others still need is listed.',
   },
+  'check-incomplete': {
+    exitCode: EXIT.partial,
+    summary: 'Clients of the mirror could not have all that a root needs.',
+  },
   'basis-missing': {
     exitCode: EXIT.basisMissing,
     summary: 'The shipment builds on paths that this mirror does not hold.',

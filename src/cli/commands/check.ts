@@ -56,7 +56,8 @@ async function checkCommand(queries: readonly string[], options: CheckOptions, r
   if (missing === 0) tell(run, true, `complete: ${formatCount(checked.length, 'root')} checked, nothing is missing`);
   else tell(run, false, `not complete: ${formatCount(missing, 'path')} missing`);
   run.finish(exitCode);
-  output.verdict(exitCode, { roots: checked.length, missing });
+  const code = missing === 0 ? {} : { code: 'check-incomplete' };
+  output.verdict(exitCode, { ...code, roots: checked.length, missing });
 }
 
 /** Good news may be left out with --quiet. */
