@@ -167,6 +167,22 @@ suite('computeScopes', () => {
     );
   });
 
+  test('builds where a cache has some of the wanted outputs only', async () => {
+    const user = world.drvs.add('user', { inputs: [[kmod, 'out', 'dev']], env: own });
+    assert.deepEqual(namesOf((await world.scopes(user)).closures.reconfigure.built.keys()), ['user.drv']);
+    world.known.delete(kmod.outputs['dev'] as StorePath);
+    const { closures } = await world.scopes(user);
+    assert.deepEqual(namesOf(closures.reconfigure.built.keys()), ['kmod.drv', 'user.drv']);
+  });
+
+  test('leaves out at rebuild what fetched a source', async () => {
+    const curl = world.drvs.add('curl');
+    const tarball = world.drvs.add('tarball', { kind: 'fixed', inputs: [curl] });
+    const program = world.drvs.add('program', { inputs: [tarball] });
+    for (const { out } of [curl, tarball, program]) world.public(out);
+    assert.deepEqual((await world.scopes(program)).names.rebuild, ['program', 'tarball']);
+  });
+
   test('names a source that nobody has, with the chain of derivations that wants it', async () => {
     world.known.delete(hello.out);
     world.known.delete(source.out);
