@@ -5,7 +5,7 @@ import path from 'node:path';
 import { derivationFiles } from '../../src/closure/derivation-files.ts';
 import { loadDerivationGraph } from '../../src/closure/derivation-graph.ts';
 import { computeScopes, type KnownPath } from '../../src/closure/scopes.ts';
-import { type StorePath, storePathFromBaseName } from '../../src/nix/index.ts';
+import { type StorePath, storePathFromBaseName } from '../../src/nix/store-path.ts';
 
 export interface ClosureCost {
   readonly paths: Readonly<Record<'run' | 'reconfigure' | 'rebuild', number>>;

@@ -1,6 +1,6 @@
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
-import { SCOPES, type Scope } from '../mirror/roots.ts';
+import type { Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/store-path.ts';
 import { chainsOf, type WaysDown, waysDown } from './chains.ts';
 import { ClientWalk, type Hole, type Reason } from './client-walk.ts';
@@ -102,6 +102,9 @@ export async function computeScopes<Asked extends Scope = Scope>(
 }
 
 type Walk = ClientWalk<KnownPath>;
+
+/** Each holds the one before. */
+const SCOPES: readonly Scope[] = ['run', 'reconfigure', 'rebuild'];
 
 /** What all walks share. */
 interface Root {
