@@ -19,6 +19,11 @@ for (const [file, [value, cure]] of Object.entries(SWITCHES)) {
   });
 }
 
+test('explainNamespaceError sends people out of a chroot', () => {
+  const said = 'unshare: cannot change root filesystem propagation: Invalid argument';
+  assert.match(explainNamespaceError(said, () => '').hint ?? '', /rehearse outside of it/);
+});
+
 test('explainNamespaceError names containers when no switch of the kernel is to blame', () => {
   const { hint } = explainNamespaceError('', (file) => (file.includes('max_user') ? '96365' : ''));
   assert.match(hint ?? '', /--privileged/);

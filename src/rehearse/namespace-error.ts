@@ -7,7 +7,7 @@ export function explainNamespaceError(complaints: string, read: (file: string) =
   return new NixferryError(
     'namespace-refused',
     `this system does not let a rehearsal have a room of its own${said === '' ? '' : `:\n${said}`}`,
-    { hint: cure(read) },
+    { hint: IN_A_CHROOT.test(said) ? OUTSIDE : cure(read) },
   );
 }
 
@@ -21,6 +21,10 @@ const SWITCHES = [
     set: 'kernel.apparmor_restrict_unprivileged_userns=0',
   },
 ];
+
+// The root of a chroot is no mount of its own, so a namespace within it could not be kept apart.
+const IN_A_CHROOT = /cannot change root filesystem propagation/;
+const OUTSIDE = 'this seems to be a chroot: rehearse outside of it, where --nix names the Nix that is wanted';
 
 function cure(read: (file: string) => string): string {
   const wrong = SWITCHES.filter(({ file, bad }) => read(file).trim() === bad);

@@ -50,13 +50,13 @@ export function roomScript(plan: RoomPlan): string {
     'mount -t tmpfs -o mode=1777 tmpfs dev/shm',
     // Programs that talk to themselves want loopback, as every machine has it. Without `ip` they do without.
     'ip link set lo up 2>/dev/null || true',
-    // Whatever is orphaned in here becomes this process's child: the kernel shall bury it.
-    `hold='trap "" CHLD; echo "${READY} $0"; while read -r line; do :; done'`,
-    // Within a chroot the system refuses the one way and takes the other; there Nix can have no sandbox.
-    'pivot_root . .outside 2>/dev/null || exec chroot . /bin/sh -c "$hold" "$holder"',
+    'pivot_root . .outside',
     'cd /',
     `${quote(plan.umount)} -l /.outside`,
-    'exec /bin/sh -c "$hold" "$holder"',
+    // Whatever is orphaned in here becomes this process's child: the kernel shall bury it.
+    "trap '' CHLD",
+    `echo "${READY} $holder"`,
+    'while read -r line; do :; done',
   ];
   return `${lines.join('\n')}\n`;
 }
