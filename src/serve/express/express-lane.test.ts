@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
@@ -129,6 +130,22 @@ test('a connection goes on in the lane when node:http has answered something in 
     assert.equal((await connection.ask(narInfoRequest(hashPart))).body, text);
     assert.equal(server.requestsOfHttp(), index + 1, `after ${request}`);
   }
+});
+
+test('a client that reads by fits and starts gets every byte in its place', async () => {
+  await using mirror = await makeMirror();
+  const { info, file } = await mirror.addPath(randomBytes(24_000_000), { compression: 'none' });
+  await using server = await openServer(mirror.directory, true);
+  using connection = await openConnection(server.port);
+  connection.socket.write(`GET /${info.url} HTTP/1.1\r\n${FIELDS}`);
+  connection.socket.on('data', () => {
+    connection.socket.pause();
+    // Long enough for the server to fill every buffer there is, and to read on if it may.
+    setImmediate(() => setImmediate(() => connection.socket.resume()));
+  });
+  await connection.until((received) => received.length > file.length, 'the whole');
+  const received = Buffer.from(connection.received(), 'latin1');
+  assert.ok(received.subarray(received.indexOf('\r\n\r\n') + 4).equals(file));
 });
 
 test('the lane ends its connections when it is closed: idle ones at once, busy ones after the answer', async () => {
