@@ -69,7 +69,7 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
 const HEADINGS: Readonly<Record<ProblemKind, string>> = {
   'not-built': 'not built yet (build them with `nix build`, then type the same command again)',
   'no-source':
-    'sources that could not be had (name a folder that has them with --sources-from, then type the same command again)',
+    'of sources that could not be had (name a folder that has them with --sources-from, then type the same command again)',
   absent: 'nobody has them (add an upstream that does with --upstream, or build them here)',
   untrusted: 'not signed by a key that counts here (name the key with --trusted-public-key)',
   'upstream-error': 'an upstream failed (type the same command again; what is fetched stays)',

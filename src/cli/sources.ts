@@ -1,10 +1,9 @@
 import { homedir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import { readFileIfExists } from '../base/files.ts';
 import type { HttpClient } from '../base/http-client.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
+import { readDerivationOf } from '../collect/derivation-folder.ts';
 import { realiseSources } from '../collect/realise-source.ts';
 import type { Config } from '../config/config.ts';
 import { narNodeFromFileSystem } from '../evaluate/file-tree.ts';
@@ -37,7 +36,11 @@ export function addSourcesOptions(command: Command): Command {
       `server that knows sources by their hashes, or none; repeat for more (default: ${DEFAULT_TARBALLS_MIRROR})`,
       readMirror,
     )
-    .option('--derivations <dir>', 'a folder of .drv files, for a machine without Nix; repeat for more', collectValues);
+    .option(
+      '--derivations <dir>',
+      'a folder of .drv files and what they are built from, for a machine without Nix; repeat for more',
+      collectValues,
+    );
 }
 
 export interface SupplyCollaborators {
@@ -77,11 +80,11 @@ export async function openSupply(
   });
 }
 
-/** Reads `.drv` files from the folders that were named, by their base names; then as `otherwise` does. */
+/** Reads `.drv` files from the folders that were named; then as `otherwise` does. */
 export function readDerivationsFrom(folders: readonly string[], otherwise: ReadDerivation): ReadDerivation {
   return async (drvPath) => {
     for (const folder of folders) {
-      const bytes = await readFileIfExists(join(folder, basename(drvPath)), LIMITS.derivationBytes);
+      const bytes = await readDerivationOf(folder, drvPath);
       if (bytes !== undefined) return bytes;
     }
     return otherwise(drvPath);

@@ -53,7 +53,11 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
       failures.set(path.storePath, problemOf(path, error, signal, plan));
     }
   };
-  await mapConcurrent(inFetchOrder(plan.toFetch), inputs.jobs, fetchOne, signal);
+  const [plain, built] = partition(inFetchOrder(plan.toFetch), isBuilt);
+  await mapConcurrent(plain, inputs.jobs, fetchOne, signal);
+  // A builder may make use of what is visible in the mirror.
+  if (built.length > 0) await queue.flush();
+  await mapConcurrent(built, inputs.jobs, fetchOne, signal);
   const blocked = await queue.finish();
   const problems = [...plan.problems, ...failures.values(), ...blocked];
   onProgress({ type: 'phase', phase: 'record roots' });
@@ -77,6 +81,15 @@ function inFetchOrder(paths: readonly PlannedPath[]): PlannedPath[] {
     ordered.push(...wave.sort((a, b) => narSizeOf(b) - narSizeOf(a)));
   }
   return ordered;
+}
+
+/** A source that only its builder can fetch. */
+function isBuilt(path: PlannedPath): boolean {
+  return path.kind === 'source' && path.source.recipe === undefined;
+}
+
+function partition<Item>(items: readonly Item[], isSecond: (item: Item) => boolean): [Item[], Item[]] {
+  return [items.filter((item) => !isSecond(item)), items.filter(isSecond)];
 }
 
 function narSizeOf(path: PlannedPath): number {
@@ -107,13 +120,13 @@ function problemOf(path: PlannedPath, error: unknown, signal: AbortSignal, plan:
 }
 
 /** A source that could not be had: who wants it, and which roots are not complete without it. */
-function missingSource(storePath: StorePath, { message, attempts }: SourceMissing, plan: CollectPlan): CollectProblem {
+function missingSource(storePath: StorePath, { attempts }: SourceMissing, plan: CollectPlan): CollectProblem {
   const wanting = plan.roots.filter(({ carried }) => carried.paths.has(storePath));
   const chain = wanting.map(({ carried }) => carried.paths.get(storePath)?.chain).find((one) => one !== undefined);
   return {
     storePath,
     kind: 'no-source',
-    detail: message,
+    detail: 'no cache has this source, and it was looked for in vain:',
     wantedBy: chain?.at(-1),
     ...(chain === undefined ? {} : { chain }),
     attempts,

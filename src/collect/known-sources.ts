@@ -29,6 +29,12 @@ export class KnownSources {
     }
   }
 
+  /** Reads the derivation, and knows its output if that is fixed. */
+  async learnFrom(drvPath: StorePath): Promise<void> {
+    const source = await this.#parse(drvPath);
+    if (source !== undefined) this.add(source);
+  }
+
   /** One whose derivation was read already. */
   add(source: FixedSource): void {
     this.#derivations.set(source.storePath, source.drvPath);
@@ -56,9 +62,13 @@ export class KnownSources {
   async #read(path: StorePath): Promise<FixedSource | undefined> {
     const drvPath = this.#derivations.get(path);
     if (drvPath === undefined) return undefined;
+    const source = await this.#parse(drvPath);
+    return source?.storePath === path ? source : undefined;
+  }
+
+  async #parse(drvPath: StorePath): Promise<FixedSource | undefined> {
     const { readDerivation, storeDir } = this.#options;
     const bytes = await readDerivation(drvPath);
-    const source = bytes === undefined ? undefined : parseFixedSource(drvPath, bytes, storeDir);
-    return source?.storePath === path ? source : undefined;
+    return bytes === undefined ? undefined : parseFixedSource(drvPath, bytes, storeDir);
   }
 }

@@ -75,7 +75,8 @@ export async function planRoot(inputs: PlanRootInputs): Promise<PlannedRoot> {
 }
 
 /** The closure of the paths, as their narinfos tell. */
-async function planPaths({ root, finder }: PlanRootInputs): Promise<PlannedScope> {
+async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<PlannedScope> {
+  for (const drvPath of root.derivations ?? []) await sources.learnFrom(drvPath);
   const paths = new Map<StorePath, PlannedMember>();
   const problems: CollectProblem[] = [];
   const wantedBy = new Map<StorePath, StorePath>();

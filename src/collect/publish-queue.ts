@@ -38,6 +38,11 @@ export class PublishQueue {
     await this.#publishReady();
   }
 
+  /** Publishes what can be by now. */
+  flush(): Promise<void> {
+    return this.#publishReady();
+  }
+
   /** Publishes what is left; gives what could not be published, each with what it lacks. */
   async finish(): Promise<CollectProblem[]> {
     await this.#publishReady();

@@ -1,3 +1,4 @@
+import { pathToFileURL } from 'node:url';
 import { NixferryError } from '../base/errors.ts';
 import type { LocalStore } from '../evaluate/local-store.ts';
 import { runNix } from '../evaluate/nix-command.ts';
@@ -12,10 +13,12 @@ export interface RealiseOptions {
 
 /** The real builder, run by the installed Nix with all that it knows of the network: for git, and for what a lock file names. */
 export function realiseSources({ localStore, bring }: RealiseOptions): BuildSource {
-  return async ({ drvPath, storePath }, signal) => {
+  return async ({ drvPath, storePath }, { mirrorDirectory, signal }) => {
     const present = await localStore.query([drvPath], signal);
     if (!present.has(drvPath)) await bring(drvPath, signal);
-    await runNix('nix-store', ['--realise', drvPath], { purpose: `building ${storePath}`, signal });
+    // The tools of a fetcher may have to be built, too; for whoever is trusted, from the sources that were fetched already.
+    const args = ['--option', 'extra-substituters', pathToFileURL(mirrorDirectory).href, '--realise', drvPath];
+    await runNix('nix-store', args, { purpose: `building ${storePath}`, signal });
     const built = (await localStore.query([storePath], signal)).get(storePath);
     if (built === undefined) {
       throw new NixferryError('nix-failed', `${storePath} was built and is gone`, {

@@ -42,9 +42,9 @@ test('resolveRoots names a root after its path, its channel or its attribute', a
     ],
     sources({
       channel: () => stream(A, B, A),
-      evaluate: async () => ({ isNixos: false, derivations: [{ drvPath: '/nix/store/x.drv', outputs: ['out'] }] }),
+      evaluate: async () => ({ isNixos: false, derivations: [{ drvPath: DRV, outputs: ['out'] }] }),
       outputs: async (drvPath, wanted) => {
-        assert.deepEqual([drvPath, wanted], ['/nix/store/x.drv', ['out']]);
+        assert.deepEqual([drvPath, wanted], [DRV, ['out']]);
         return [B];
       },
     }),

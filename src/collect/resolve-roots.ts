@@ -15,6 +15,8 @@ export interface ResolvedRoot {
   readonly paths: readonly StorePath[];
   /** The paths are outputs of derivations, which may not be built anywhere yet. */
   readonly fromDerivation: boolean;
+  /** These derivations, where `paths` says what to carry. */
+  readonly derivations?: readonly StorePath[];
   readonly scope: Scope;
   /** What Nix is asked to build: the root's derivations, then those of its variants. Empty at `run`, and where there are no derivations. */
   readonly targets: readonly Target[];
@@ -88,7 +90,8 @@ async function resolveRequest(
     return { paths: [], fromDerivation: true, scope, targets, evaluationInputs: [] };
   }
   if (request.kind !== 'derivation' && scope !== undefined && scope !== 'run') sources.onOnlyRun(request.request);
-  return runOnly(await pathsOf(request, sources), request.kind === 'derivation');
+  const derivations = request.kind === 'derivation' ? [readStorePath(request.path, sources.storeDir)] : [];
+  return runOnly(await pathsOf(request, sources), derivations);
 }
 
 async function resolveInstallable(
@@ -100,15 +103,23 @@ async function resolveInstallable(
     const { isNixos, derivations } = await sources.evaluate(installable);
     if (scope === 'run' || !isNixos) {
       const outputs = derivations.map(({ drvPath, outputs: wanted }) => sources.outputs(drvPath, wanted));
-      return runOnly((await Promise.all(outputs)).flat(), true);
+      const drvPaths = derivations.map(({ drvPath }) => parseStorePath(drvPath, sources.storeDir));
+      return runOnly((await Promise.all(outputs)).flat(), drvPaths);
     }
   }
   const { targets, inputs } = await sources.explore(installable);
-  return { paths: [], fromDerivation: true, scope: scope ?? 'reconfigure', targets, evaluationInputs: inputs };
+  return {
+    paths: [],
+    fromDerivation: true,
+    scope: scope ?? 'reconfigure',
+    targets,
+    evaluationInputs: inputs,
+  };
 }
 
-function runOnly(paths: readonly StorePath[], fromDerivation: boolean): Resolution {
-  return { paths: [...new Set(paths)], fromDerivation, scope: 'run', targets: [], evaluationInputs: [] };
+function runOnly(paths: readonly StorePath[], derivations: readonly StorePath[]): Resolution {
+  const fromDerivation = derivations.length > 0;
+  return { paths: [...new Set(paths)], fromDerivation, derivations, scope: 'run', targets: [], evaluationInputs: [] };
 }
 
 async function pathsOf(

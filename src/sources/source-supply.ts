@@ -37,8 +37,7 @@ export class SourceMissing extends NixferryError {
   readonly attempts: readonly SourceAttempt[];
 
   constructor(source: FixedSource, attempts: readonly SourceAttempt[]) {
-    const tried = attempts.length === 0 ? 'nothing says where it comes from' : `${attempts.length} places were tried`;
-    super('upstream-incomplete', `${source.storePath}: ${tried}`);
+    super('upstream-incomplete', `${source.storePath} could not be had`);
     this.attempts = attempts;
   }
 }
@@ -49,8 +48,14 @@ export interface BuiltSource {
   nar(): AsyncIterable<Uint8Array>;
 }
 
-/** Has the real builder make an output, and says where it is. Throws NixferryErrors with what the builder said. */
-export type BuildSource = (source: FixedSource, signal: AbortSignal) => Promise<BuiltSource>;
+/**
+ * Has the real builder make an output, and says where it is. What the mirror has already need not be fetched for it again. Throws NixferryErrors
+ * with what the builder said.
+ */
+export type BuildSource = (
+  source: FixedSource,
+  options: { readonly mirrorDirectory: string; readonly signal: AbortSignal },
+) => Promise<BuiltSource>;
 
 export interface SourceSupplyOptions {
   /** Asked first, in order. */
@@ -200,8 +205,9 @@ export class SourceSupply {
   }
 
   async #takeFromBuilder(build: BuildSource, source: FixedSource, options: ObtainOptions): Promise<ObtainedSource> {
-    const { signal } = options;
-    const built = await this.#builds.use(() => build(source, signal), signal);
+    const { signal, mirror } = options;
+    const { directory: mirrorDirectory } = mirror;
+    const built = await this.#builds.use(() => build(source, { mirrorDirectory, signal }), signal);
     return { candidate: await this.#compose(source, built.nar(), options, built.references) };
   }
 

@@ -41,6 +41,12 @@ export interface UnreliableServerOptions {
   readonly respond?: (
     path: string,
   ) => { readonly body: Uint8Array | string; readonly headers?: Record<string, string> } | undefined;
+  /** Asked of everything that no rule spoils: whether it has answered by itself (git, see git-server.ts). */
+  readonly answerItself?: (
+    directory: string,
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+  ) => Promise<boolean>;
   /** Answer 401 without this. */
   readonly basicAuth?: { readonly user: string; readonly password: string };
   /** Always answer 200 with everything. */
@@ -175,6 +181,9 @@ async function answer(
     case 'stall':
       if (fault.afterBytes === undefined) return;
   }
+  const { answerItself, directory } = options;
+  if (fault === undefined && directory !== undefined && (await answerItself?.(directory, request, response)) === true)
+    return;
   await sendFile(request, response, options, fault);
 }
 
