@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { PLAIN_SETTINGS } from '../evaluate/evaluation-request.ts';
@@ -16,7 +15,8 @@ const record = {
 let folder = '';
 const outside = (path: string): string => join(folder, 'room', path);
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'nixferry-search-path-'));
+  // Below /dev, where the system's folder for temporary files may be set to, the room has everything anyway.
+  folder = await mkdtemp('/tmp/nixferry-search-path-');
   await mkdir(outside(`/nix/store/${CHANNEL}/nixos`), { recursive: true });
   await writeFile(outside(`/nix/store/${CHANNEL}/nixos/default.nix`), '');
   await mkdir(join(folder, 'clone/hosts'), { recursive: true });
