@@ -7,24 +7,15 @@ import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { EXIT } from '../src/base/errors.ts';
-import { openMirror } from '../src/mirror/mirror.ts';
-import { hashPartOf, type NarInfo } from '../src/nix/index.ts';
-import { type Medium, openSite, type Site } from './support/carry.ts';
-import { hashedMirrorSuite } from './support/hashed-mirror-suite.ts';
+import type { Site } from './support/carry.ts';
 import { createNixEnvironment } from './support/nix.ts';
 import { nixferryCommand, repositoryRoot } from './support/nixferry.ts';
 import { openNoNix } from './support/no-nix.ts';
+import { readPaths, sourcesClientSuite } from './support/sources-client-suite.ts';
 import { openSourcesCrossing, type SourcesCrossing } from './support/sources-crossing.ts';
 
 /** Fetched in every way that there is; see package-set.ts. */
 const PACKAGES = ['hello', 'fish', 'openssl', 'pcre2', 'zstd', 'ripgrep', 'gum', 'tldr', 'less'];
-
-/** Every path that clients see. */
-async function readPaths(directory: string): Promise<NarInfo[]> {
-  await using mirror = await openMirror(directory, { access: 'read' });
-  const infos = await Promise.all((await mirror.index.hashParts()).map((hashPart) => mirror.readNarInfo(hashPart)));
-  return infos.filter((info) => info !== undefined);
-}
 
 suite('sources that no cache has', () => {
   const cleanUp = new AsyncDisposableStack();
@@ -133,38 +124,7 @@ suite('sources that no cache has', () => {
     let site: Site;
 
     before(async () => {
-      const medium = path.join(crossing.nix.directory, 'medium');
-      await crossing.nix.run(nixferryCommand, [
-        'pack',
-        '--mirror',
-        crossing.mirror,
-        '--to',
-        medium,
-        '--site',
-        'lab',
-        '--no-tools',
-      ]);
-      const keys = await crossing.nix.run(nixferryCommand, ['keys', 'show', '--mirror', crossing.mirror]);
-      const senderKey = keys.stdout.trim().split('\n').at(-1) ?? '';
-      const carried: Medium = { directory: medium, mirror: crossing.mirror, senderKey };
-      site = cleanUp.use(await openSite(carried));
-    });
-
-    test('are all that real Nix needs to build everything behind the gap', async () => {
-      // Nothing but sources and derivations: whatever has no CA was built.
-      const infos = await readPaths(site.mirror);
-      assert.ok(infos.every(({ contentAddress }) => contentAddress !== undefined));
-      const drvs = await crossing.set.instantiate(PACKAGES);
-      const config = [`substituters = ${site.url}`, `trusted-public-keys = ${site.publicKey}`, 'substitute = true'];
-      await using client = await createNixEnvironment({ network: site.gap.namespace, config });
-      const attempts = await site.gap.attemptsToLeave();
-      const outputs = await client.lines('nix-store', ['--realise', '--quiet', ...drvs], { timeoutMs: 300_000 });
-      const hello = outputs.find((output) => output.endsWith('-hello-2.12'));
-      assert.equal((await client.run(`${hello}/bin/hello`)).stdout, 'hello 2.12\n');
-      // What was built was built there: the mirror has not one output of a package.
-      const visible = new Set(infos.map(({ storePath }) => hashPartOf(storePath) as string));
-      for (const output of outputs) assert.ok(!visible.has(path.basename(output).slice(0, 32)), output);
-      assert.equal(await site.gap.attemptsToLeave(), attempts);
+      site = cleanUp.use(await crossing.openSite());
     });
 
     test('are built from a copy of the mirror over file://, too', async () => {
@@ -177,7 +137,7 @@ suite('sources that no cache has', () => {
       await client.run('nix-store', ['--realise', '--quiet', drv], { timeoutMs: 300_000 });
     });
 
-    hashedMirrorSuite('the Nix of this machine', { site: () => site, set: () => crossing.set });
+    sourcesClientSuite('the Nix of this machine', { site: () => site, set: () => crossing.set, packages: PACKAGES });
   });
 
   test('are collected on a machine without Nix from a folder of .drv files, with all that these are built from', async () => {

@@ -3,6 +3,7 @@
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { openSite, publicKeyLine, type Site } from './carry.ts';
 import { answerGit } from './git-server.ts';
 import { createNixEnvironment, type NixEnvironment } from './nix.ts';
 import { nixferryCommand } from './nixferry.ts';
@@ -22,6 +23,8 @@ export interface SourcesCrossing extends AsyncDisposable {
   /** The arguments of the same, for whoever runs it otherwise; with `env`. */
   collectArguments(attributes: readonly string[], mirror: string, flags?: readonly string[]): string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Carries what is collected over a gap, where it is served. */
+  openSite(): Promise<Site>;
 }
 
 export async function openSourcesCrossing(): Promise<SourcesCrossing> {
@@ -64,6 +67,13 @@ export async function openSourcesCrossing(): Promise<SourcesCrossing> {
       collectArguments,
       collect: (attributes, flags, exitCode = 0) =>
         nix.run(nixferryCommand, collectArguments(attributes, mirror, flags), { env, exitCode, timeoutMs: 300_000 }),
+      openSite: async () => {
+        const medium = path.join(nix.directory, 'medium');
+        const args = ['--mirror', mirror, '--to', medium, '--site', 'lab', '--no-tools'];
+        await nix.run(nixferryCommand, ['pack', ...args]);
+        const senderKey = publicKeyLine(await nix.run(nixferryCommand, ['keys', 'show', '--mirror', mirror]));
+        return openSite({ directory: medium, mirror, senderKey });
+      },
       [Symbol.asyncDispose]: () => cleanUp.disposeAsync(),
     };
   } catch (error) {

@@ -1,19 +1,23 @@
-// Both kinds of clients that know files by their hashes, asking a served mirror from behind the gap: what Nix itself fetches, and a builder in the
-// manner of nixpkgs' fetchurl. Shared by the Nix of this machine and by those of other releases.
+// What clients behind the gap do with carried sources: build everything from them, and ask for files by their hashes, once as Nix itself does and
+// once as the fetchurl of nixpkgs. Shared by the Nix of this machine and by those of other releases.
 
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { suite, test } from 'node:test';
+import { openMirror } from '../../src/mirror/mirror.ts';
 import { formatHash, hashBytes } from '../../src/nix/hash.ts';
+import type { NarInfo } from '../../src/nix/index.ts';
 import type { Site } from './carry.ts';
 import { createNixEnvironment } from './nix.ts';
 import type { PackageSet } from './package-set.ts';
 
-export interface HashedMirrorSuite {
-  /** Serves a mirror that has the source of hello, and the executable and unpacked bootstrap files. */
+export interface SourcesClientSuite {
+  /** Serves a mirror that has the sources of `packages` and what these are built from, and nothing else. */
   readonly site: () => Site;
   readonly set: () => PackageSet;
+  /** `hello` is one of them. */
+  readonly packages: readonly string[];
   /** The root folder of another system; undefined for this machine. */
   readonly findChroot?: () => Promise<string>;
 }
@@ -23,8 +27,32 @@ const DEAD = 'http://192.0.2.1/file';
 
 const ALGORITHMS = ['md5', 'sha1', 'sha256', 'sha512'] as const;
 
-export function hashedMirrorSuite(title: string, options: HashedMirrorSuite): void {
-  suite(`hashed mirrors and ${title}`, () => {
+export function sourcesClientSuite(title: string, options: SourcesClientSuite): void {
+  suite(title, () => {
+    test('builds everything from sources alone', async () => {
+      const { set, site, packages, findChroot } = options;
+      const drvs = await set().instantiate(packages);
+      const infos = await readPaths(site().mirror);
+      const config = [`substituters = ${site().url}`, `trusted-public-keys = ${site().publicKey}`, 'substitute = true'];
+      const chroot = await findChroot?.();
+      await using client = await createNixEnvironment({ network: site().gap.namespace, chroot, config });
+      const attempts = await site().gap.attemptsToLeave();
+      const args = ['--realise', ...drvs];
+      const { stdout, stderr } = await client.run('nix-store', args, { timeoutMs: 300_000 });
+      const outputs = stdout.split('\n').filter((line) => line !== '');
+      const hello = outputs.find((output) => output.endsWith('-hello-2.12'));
+      assert.equal((await client.run(`${hello}/bin/hello`)).stdout, 'hello 2.12\n');
+      // What has no `CA:` was built, and the mirror has nothing of that.
+      for (const { storePath, contentAddress } of infos) assert.ok(contentAddress !== undefined, storePath);
+      for (const output of outputs)
+        assert.ok(
+          infos.every(({ storePath }) => storePath !== output),
+          output,
+        );
+      assert.match(stderr, /building '\/nix\/store\/.*-bash-5\.2\.drv'/);
+      assert.equal(await site().gap.attemptsToLeave(), attempts);
+    });
+
     test('builtin:fetchurl gets a flat file by each hash when its address is dead', async () => {
       const hello = await readHello(options.set());
       const fetches = ALGORITHMS.map((algorithm) => {
@@ -61,6 +89,13 @@ export function hashedMirrorSuite(title: string, options: HashedMirrorSuite): vo
   });
 }
 
+/** Every path that clients see. */
+export async function readPaths(directory: string): Promise<NarInfo[]> {
+  await using mirror = await openMirror(directory, { access: 'read' });
+  const infos = await Promise.all((await mirror.index.hashParts()).map((hashPart) => mirror.readNarInfo(hashPart)));
+  return infos.filter((info) => info !== undefined);
+}
+
 /** The source of hello, wherever the internet has it by now. */
 async function readHello({ sources, internet }: PackageSet): Promise<Buffer> {
   const { path: place = '' } = sources['hello'] ?? {};
@@ -68,7 +103,7 @@ async function readHello({ sources, internet }: PackageSet): Promise<Buffer> {
 }
 
 /** Builds an expression in a client that has no substituter, and no network but the site's. */
-async function build({ site, findChroot }: HashedMirrorSuite, expression: string, exitCode: number | 'any' = 0) {
+async function build({ site, findChroot }: SourcesClientSuite, expression: string, exitCode: number | 'any' = 0) {
   const chroot = await findChroot?.();
   const config = ['substituters =', `hashed-mirrors = ${site().url}/hashed`];
   await using client = await createNixEnvironment({ network: site().gap.namespace, chroot, config });
