@@ -14,6 +14,7 @@ import { createNixEnvironment, type NixEnvironment } from './support/nix.ts';
 import { start } from './support/run.ts';
 import { makeTempDir } from './support/temp-dir.ts';
 import { makeUpstream, type TestUpstream } from './support/upstream.ts';
+import { freePort, untilAnswered } from './support/web-server.ts';
 
 let maker: NixEnvironment;
 let cache: TestUpstream;
@@ -177,32 +178,4 @@ http { access_log off; ${tempPaths.join(' ')}
       await temp[Symbol.asyncDispose]();
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
-
-async function untilAnswered(url: string, ended: Promise<{ readonly stderr: string }>): Promise<void> {
-  let end: string | undefined;
-  ended.then(
-    ({ stderr }) => (end = stderr),
-    (error: unknown) => (end = String(error)),
-  );
-  const deadlineMs = performance.now() + 10_000;
-  for (;;) {
-    const status = await fetch(url).then(
-      (answer) => answer.status,
-      () => undefined,
-    );
-    if (status === 200) return;
-    assert.equal(end, undefined, `nginx ended (is it installed? apt-get install nginx-light): ${end}`);
-    assert.ok(performance.now() < deadlineMs, `nginx does not answer ${url}: ${status}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }

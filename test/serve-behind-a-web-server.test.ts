@@ -2,9 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type RunningServer, startServer } from '../src/serve/server.ts';
@@ -15,6 +13,7 @@ import { repositoryRoot } from './support/nixferry.ts';
 import { type RunningProcess, start, toolEnvironment } from './support/run.ts';
 import { makeTempDir, type TempDir } from './support/temp-dir.ts';
 import { makeUpstream, type TestUpstream } from './support/upstream.ts';
+import { freePort, untilAnswered } from './support/web-server.ts';
 
 let maker: NixEnvironment;
 let cache: TestUpstream;
@@ -111,7 +110,7 @@ interface Front {
 async function openFront(open: (temp: TempDir) => Promise<Front>) {
   const temp = await makeTempDir('front');
   const front = await open(temp);
-  await untilAnswered(`${front.url}/nix-cache-info`, front.program);
+  await untilAnswered(`${front.url}/nix-cache-info`, front.program.done);
   return {
     url: front.url,
     [Symbol.asyncDispose]: async () => {
@@ -178,32 +177,4 @@ function replaceAll(text: string, replacements: readonly (readonly [string, stri
 
 function digest(bytes: ArrayBuffer | Uint8Array): string {
   return createHash('sha256').update(new Uint8Array(bytes)).digest('hex');
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
-
-async function untilAnswered(url: string, program: RunningProcess): Promise<void> {
-  let end: string | undefined;
-  program.done.then(
-    ({ stderr }) => (end = stderr),
-    (error: unknown) => (end = String(error)),
-  );
-  const deadlineMs = performance.now() + 20_000;
-  for (;;) {
-    const status = await fetch(url).then(
-      (answer) => answer.status,
-      () => undefined,
-    );
-    if (status === 200) return;
-    assert.equal(end, undefined, `the web server ended: ${end}`);
-    assert.ok(performance.now() < deadlineMs, `the web server does not answer ${url}: ${status}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }

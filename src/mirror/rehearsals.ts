@@ -1,9 +1,8 @@
 import { hash } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { systemErrorCode } from '../base/errors.ts';
-import { readFileIfExists, writeFileAtomic } from '../base/files.ts';
+import { namesIn, readFileIfExists, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { MirrorPlace } from './keys.ts';
 import { privateLayout } from './layout.ts';
@@ -104,15 +103,6 @@ function recordName(sha256: string): string {
 
 function logName(sha256: string): string {
   return `${sha256}.txt`;
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
 
 function parseJson(bytes: Buffer | undefined): unknown {

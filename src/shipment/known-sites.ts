@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { NixferryError, systemErrorCode } from '../base/errors.ts';
-import { readFileIfExists, writeFileAtomic } from '../base/files.ts';
+import { NixferryError } from '../base/errors.ts';
+import { namesIn, readFileIfExists, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { parseBoundedJson } from './bounded-json.ts';
@@ -87,13 +87,4 @@ function siteFolder(mirror: Mirror, site: string): string {
 
 function receiptFile(mirror: Mirror, site: string, digest: string): string {
   return join(siteFolder(mirror, site), `${digest}${RECEIPT_SUFFIX}`);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

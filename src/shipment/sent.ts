@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
-import { copyFile, mkdir, open, readdir } from 'node:fs/promises';
+import { copyFile, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { NixferryError, systemErrorCode } from '../base/errors.ts';
-import { readFileIfExists, writeFileAtomic } from '../base/files.ts';
+import { NixferryError } from '../base/errors.ts';
+import { namesIn, readFileIfExists, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { parseBoundedJson } from './bounded-json.ts';
@@ -105,13 +105,4 @@ const SentRecordSchema = z.object({
 
 function sentFolder(mirror: Mirror, site: string): string {
   return join(mirror.layout.folder, 'sent', site);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

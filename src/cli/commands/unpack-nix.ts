@@ -1,8 +1,7 @@
-import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { EXIT, NixferryError, systemErrorCode } from '../../base/errors.ts';
-import { makeFolders, writeFileAtomic } from '../../base/files.ts';
+import { EXIT, NixferryError } from '../../base/errors.ts';
+import { makeFolders, namesIn, writeFileAtomic } from '../../base/files.ts';
 import { currentSystem } from '../../evaluate/private-nix.ts';
 import { DEFAULT_STORE_DIR, storeDirOf } from '../../nix/index.ts';
 import { INSTALLER_FILE } from '../../shipment/format.ts';
@@ -89,13 +88,4 @@ async function claim(nixFolder: string, own: string): Promise<void> {
     });
   }
   await makeFolders(own);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

@@ -1,7 +1,5 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemErrorCode } from '../../base/errors.ts';
-import { readFileIfExists } from '../../base/files.ts';
+import { namesIn, readFileIfExists } from '../../base/files.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
 import { readInventory } from '../inventory-file.ts';
@@ -92,13 +90,4 @@ function earlierThan<Kept extends KeptShipment>(kept: readonly Kept[], sequence:
   return kept
     .filter(({ manifest }) => manifest.sequence < sequence)
     .sort((a, b) => b.manifest.sequence - a.manifest.sequence);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return (await readdir(folder)).sort();
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
