@@ -8,6 +8,7 @@ import { formatHash } from '../src/nix/hash.ts';
 import { openSite } from './support/carry.ts';
 import { type FileTree, narHashOf, tarballOf } from './support/file-tree.ts';
 import { nixferryCommand } from './support/nixferry.ts';
+import { offlineEvaluationSuite } from './support/offline-evaluation-suite.ts';
 import { openPackageClient } from './support/package-client.ts';
 import { openPackageCrossing, type PackageCrossing } from './support/package-crossing.ts';
 
@@ -40,6 +41,8 @@ suite('what evaluation reads', () => {
     assert.ok(set.internet.url !== '');
   });
 });
+
+offlineEvaluationSuite([{ whose: 'this machine', chroot: async () => undefined, locksTarballs: false }]);
 
 /** As niv and npins write it: sources by address and hash in a JSON file, fetched by `fetchTarball`. */
 async function writePinnedProject({ set, connected }: PackageCrossing): Promise<string> {

@@ -22,6 +22,10 @@ export const LIMITS = {
   sourceBuildsAtOnce: 2,
   sourceFolderFiles: 5_000_000,
   sourceFilesHashedAtOnce: 4,
+  /** Evaluated in one process; its memory grows with them. */
+  packagesPerWalk: 400,
+  packageWalkHeapBytes: 6 * 1024 * 1024 * 1024,
+  packageJournalBytes: 400 * 1024 * 1024,
   sourceHashesBytes: 2 * 1024 * 1024 * 1024,
   // Closures
   derivationReadsInFlight: 64,
@@ -95,6 +99,7 @@ export const LIMITS = {
   inventoryLineBytes: 8 * 1024 * 1024,
   inventoryBytes: 8 * 1024 * 1024 * 1024,
   // Evaluating on the isolated side
+  channelFileBytes: 256 * 1024 * 1024,
   evaluationInputsBytes: 64 * 1024 * 1024,
   // What show says of a shipment
   /** Addresses, licences and sources that are taken from one derivation. */
@@ -160,6 +165,9 @@ export const LIMITS = {
   listingsWaiting: 64,
   hashedTransfersAtOnce: 8,
   hashedTransfersWaiting: 256,
+  /** Each takes a decoder and a packer. */
+  sourceTarballsAtOnce: 2,
+  sourceTarballsWaiting: 64,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

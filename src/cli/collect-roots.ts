@@ -1,6 +1,7 @@
 import { EXIT } from '../base/errors.ts';
 import { markWithoutHelpers } from '../base/garbage-collection.ts';
 import { type CollectReport, collect } from '../collect/collect.ts';
+import { collectChannels } from '../collect/collect-channels.ts';
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { type CollectOptions, openCollecting } from './collecting.ts';
 import { readCommonOptions } from './common-options.ts';
@@ -50,8 +51,11 @@ export async function collectRoots(
       onProgress: output.onProgress,
       signal,
     });
-    output.onProgress({ type: 'phase', phase: '' });
-    return { mirror, report, [Symbol.asyncDispose]: () => mirror.close() };
+    const { channelsBase } = collecting;
+    const { onProgress } = output;
+    const recorded = await collectChannels(report.roots, { mirror, http, channelsBase, onProgress, signal });
+    onProgress({ type: 'phase', phase: '' });
+    return { mirror, report: { ...report, roots: recorded }, [Symbol.asyncDispose]: () => mirror.close() };
   } catch (error) {
     await mirror.close();
     throw error;

@@ -21,6 +21,7 @@ import type { SourceSupply } from '../sources/source-supply.ts';
 import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
 import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
+import { resolveAllSources } from './all-sources.ts';
 import { type CommonOptions, collectValues, wholeNumber } from './common-options.ts';
 import { addEvaluatingOptions, describeSettings, type EvaluatingOptions, readEvaluating } from './evaluating.ts';
 import { Evaluations } from './evaluations.ts';
@@ -68,6 +69,8 @@ export interface Collecting extends AsyncDisposable {
   readonly http: HttpClient;
   readonly upstreams: UpstreamSet;
   readonly jobs: number;
+  /** Where channels are looked for. */
+  readonly channelsBase: string;
   /** Where sources come from that no cache has; its folders are hashed when it is first asked for. */
   supply(): Promise<SourceSupply>;
   resolve(): Promise<ResolvedRoot[]>;
@@ -119,6 +122,7 @@ export async function openCollecting(
     http,
     upstreams,
     jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
+    channelsBase: channelsBaseOf(options, config),
     supply: openSupplyOnce,
     resolve: () => resolveAll(texts, options, config, { http, storeDir, evaluations, readDerivation, run }),
     trustedKeys,
@@ -165,7 +169,7 @@ async function resolveAll(
   const { signal, output } = run;
   const { onProgress } = output;
   const workingDirectory = process.cwd();
-  const channelsBase = options.channelsBase ?? config.channelsBase ?? DEFAULT_CHANNELS_BASE;
+  const channelsBase = channelsBaseOf(options, config);
   const evaluating = await readEvaluating(options, config);
   const { settings } = evaluating;
   const told = describeSettings(settings);
@@ -192,7 +196,12 @@ async function resolveAll(
         `${request} is no derivation, so it is carried to be run only: name a flake output, or -f FILE -A ATTR`,
       ),
   };
+  if (options.sources === 'all') return resolveAllSources(requests, { settings, storeDir, workingDirectory, run });
   return resolveRoots(requests, sources, chosenScope(options));
+}
+
+function channelsBaseOf(options: CollectOptions, config: Config): string {
+  return options.channelsBase ?? config.channelsBase ?? DEFAULT_CHANNELS_BASE;
 }
 
 function storePathOrNot(text: string, storeDir: string): StorePath | undefined {

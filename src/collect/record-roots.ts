@@ -1,8 +1,9 @@
 import type { Target } from '../closure/scopes.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { makeRootId, type RootRecord, type RootTarget, writeRoot } from '../mirror/roots.ts';
+import { makeRootId, type RootEvaluationInput, type RootRecord, type RootTarget, writeRoot } from '../mirror/roots.ts';
 import { baseNameOf, hashPartOf } from '../nix/index.ts';
 import type { PlannedRoot } from './plan-root.ts';
+import type { EvaluationInput } from './resolve-roots.ts';
 
 /** Writes down in the mirror what was asked for and what it needs; a root that lacks something is recorded as not complete. */
 export async function recordRoots(roots: readonly PlannedRoot[], mirror: Mirror): Promise<RootRecord[]> {
@@ -32,13 +33,13 @@ async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise
       ? {}
       : {
           targets: targets.map(recordedTarget),
-          evaluationInputs: evaluationInputs.map(({ kind, name: inputName, storePath }) => ({
-            kind,
-            name: inputName,
-            path: baseNameOf(storePath),
-          })),
+          evaluationInputs: evaluationInputs.map(recordedInput),
         }),
   };
+}
+
+function recordedInput({ storePath, ...input }: EvaluationInput): RootEvaluationInput {
+  return { ...input, path: baseNameOf(storePath) };
 }
 
 function recordedTarget({ drvPath, outputs, variant }: Target): RootTarget {

@@ -6,7 +6,8 @@ import { chooseFinder, type Finder, type Found } from './evaluate-found.ts';
 import type { EvaluatedTarget, EvaluationOptions, EvaluationRequest } from './evaluation.ts';
 import type { EvaluationStore } from './evaluation-store.ts';
 import { fetchInputs, type LockedFlake, lockFlake } from './flake.ts';
-import { type FoundInputs, findInputs } from './found-inputs.ts';
+import type { LockedInput } from './flake-lock.ts';
+import { type FoundInputs, findInputs, type KnownFlake } from './found-inputs.ts';
 import { describeInstallable, selectDerivations } from './installable.ts';
 import { evaluationsAtOnce } from './memory-bound.ts';
 import { NIXOS_PROBES } from './nixos-probes.ts';
@@ -111,18 +112,26 @@ export async function evaluateVariants(work: EvaluationWork, base: EvaluatedBase
 /** All that evaluating has read, fetched or had built by now, and what flake.lock names besides. */
 export async function collectInputs(work: EvaluationWork): Promise<FoundInputs> {
   const { request, options, store, flake, files, copies, originals } = work;
-  const flakes = new Map<string, string>();
+  const flakes = new Map<string, KnownFlake>();
   if (flake !== undefined) {
     const there = await store.readPaths(options.signal);
     const source = await sourceOf(flake, there, options);
-    flakes.set(source, flake.reference);
+    flakes.set(source, { name: flake.reference });
     if (there.has(source)) for (const folder of listFolders(store.physical(source))) originals.add(folder);
-    for (const { path, name } of flake.inputs) if (path !== undefined) flakes.set(path, name);
+    for (const input of flake.inputs) if (input.path !== undefined) flakes.set(input.path, knownFlake(input));
     await fetchUnread(work, flake, there);
   }
   const trees = await findReadTrees(files, store, options.storeDir, request.settings, options);
   const channels = new Map<string, string>(trees.map(({ path, name }) => [path, name]));
   return findInputs(store, { flakes, channels, copies, originals }, options.storeDir, options.signal);
+}
+
+function knownFlake({ name, locked, original }: LockedInput): KnownFlake {
+  return {
+    name,
+    ...(locked === undefined ? {} : { locked }),
+    ...(original === undefined ? {} : { original }),
+  };
 }
 
 /** Some Nix, where it has to write flake.lock, tells of the source as it was before. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type FlakeReference, flakeReference } from '../mirror/roots.ts';
 import { makeSourcePath, NixFormatError, parseHash, type StorePath } from '../nix/index.ts';
 
 /** One locked input of a flake, or of an input of it. */
@@ -11,11 +12,16 @@ export interface LockedInput {
   readonly path: StorePath | undefined;
   /** A folder of its parent's source (`path:./sub`), which only Nix of before 2.26 asks for by its hash. */
   readonly isInsideParent: boolean;
+  /** As the lock has it; undefined where it says what no reference says. */
+  readonly locked: FlakeReference | undefined;
+  /** What the flake asked for. */
+  readonly original: FlakeReference | undefined;
 }
 
 const node = z.looseObject({
   inputs: z.record(z.string(), z.union([z.string(), z.array(z.string())])).optional(),
   locked: z.record(z.string(), z.unknown()).optional(),
+  original: z.unknown().optional(),
   parent: z.array(z.string()).optional(),
 });
 const lock = z.looseObject({ nodes: z.record(z.string(), node), root: z.string() });
@@ -32,12 +38,19 @@ export function listLockedInputs({ nodes, root }: FlakeLock, storeDir: string): 
   const found: LockedInput[] = [];
   // Breadth first, so that an input of the root is called as the root calls it. The map grows while it is walked.
   for (const [key, name] of names) {
-    const { locked, inputs = {} } = nodes[key] ?? {};
+    const { locked, original, inputs = {} } = nodes[key] ?? {};
     if (name !== '' && locked !== undefined) {
       const path = pathOf(locked, storeDir);
       const isInside = isInsideParent(locked);
       if (!isInside || path !== undefined) {
-        found.push({ name, attributes: fetchAttributes(locked), path, isInsideParent: isInside });
+        found.push({
+          name,
+          attributes: fetchAttributes(locked),
+          path,
+          isInsideParent: isInside,
+          locked: flakeReference.safeParse(locked).data,
+          original: flakeReference.safeParse(original).data,
+        });
       }
     }
     for (const [input, target] of Object.entries(inputs)) {

@@ -1,5 +1,6 @@
 import { mapConcurrent } from '../base/concurrency.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { FlakeReference } from '../mirror/roots.ts';
 import { nameOf, type StorePath } from '../nix/index.ts';
 import { type EvaluationStore, recogniseContent } from './evaluation-store.ts';
 import type { LocalPath } from './local-store.ts';
@@ -12,7 +13,13 @@ export interface EvaluationInput {
   /** For people: the input's name, else that of the store path. */
   readonly name: string;
   readonly storePath: StorePath;
+  /** Of a node of flake.lock, as that has it. */
+  readonly locked?: FlakeReference;
+  readonly original?: FlakeReference;
 }
+
+/** What is known of the source of a flake. */
+export type KnownFlake = Pick<EvaluationInput, 'name' | 'locked' | 'original'>;
 
 /** What has come to lie in the evaluation store, told apart. */
 export interface FoundInputs {
@@ -24,9 +31,9 @@ export interface FoundInputs {
 
 /** What is known of some of the paths from elsewhere. */
 export interface KnownInputs {
-  /** Sources of flakes, by name. */
-  readonly flakes: ReadonlyMap<string, string>;
-  /** Trees of the search path, by name. */
+  /** Sources of flakes, by path. */
+  readonly flakes: ReadonlyMap<string, KnownFlake>;
+  /** Trees of the search path, by path: their names. */
   readonly channels: ReadonlyMap<string, string>;
   /** Copies of files that an expression names, as `src = ./src`: whoever evaluates has these files, and makes the copy himself. */
   readonly copies: ReadonlySet<string>;
@@ -56,7 +63,7 @@ export async function findInputs(
     const flake = known.flakes.get(storePath);
     const channel = known.channels.get(storePath);
     const name = nameOf(storePath);
-    if (flake !== undefined) inputs.push({ kind: 'flake', name: flake, storePath });
+    if (flake !== undefined) inputs.push({ kind: 'flake', ...flake, storePath });
     else if (channel !== undefined) inputs.push({ kind: 'channel', name: channel, storePath });
     else if (content === undefined || path.deriver !== undefined) inputs.push({ kind: 'built', name, storePath });
     else if (content === 'flat') files.push({ kind: 'fetched', name, storePath });

@@ -39,6 +39,8 @@ export interface RootRecord {
   readonly targets?: readonly RootTarget[];
   /** What evaluating the root read besides, so that the isolated side can evaluate it again. */
   readonly evaluationInputs?: readonly RootEvaluationInput[];
+  /** The release that a channel led to; absent for other roots, and for channels that are nothing but a list of paths. */
+  readonly channel?: RootChannel;
   /** Which shipment brought it; only for imported roots. */
   readonly shipment?: RootShipment;
   /** ISO time, for people only: nothing is decided by it. */
@@ -59,6 +61,22 @@ export interface RootEvaluationInput {
   /** For people: the input's name or where it came from. */
   readonly name: string;
   readonly path: StorePathBaseName;
+  /** Of a node of flake.lock: where its revision is, with `narHash`, `rev`, `lastModified`; as the lock has it. */
+  readonly locked?: FlakeReference;
+  /** Of a node of flake.lock: what the flake asked for. */
+  readonly original?: FlakeReference;
+}
+
+/** The attributes of a flake reference: `type`, `owner`, `url` … */
+export type FlakeReference = Readonly<Record<string, string | number | boolean>>;
+
+export interface RootChannel {
+  /** `nixos-26.05` */
+  readonly name: string;
+  /** `nixos-26.05.1234.0123456789ab`, or what stands for it. */
+  readonly release: string;
+  /** Holds the files of the release's folder; one of the root's paths. */
+  readonly path: StorePathBaseName;
 }
 
 export interface RootShipment {
@@ -75,11 +93,21 @@ const rootTarget = z.object({
   derivation: baseName,
   outputs: z.array(z.string()),
 });
+/** What of a reference is recorded: what Nix has there is plain and short. */
+export const flakeReference = z.record(z.string().max(100), z.union([z.string().max(4000), z.number(), z.boolean()]));
+export const CHANNEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,150}$/;
+const rootChannel = z.object({
+  name: z.string().regex(CHANNEL_NAME),
+  release: z.string().regex(CHANNEL_NAME),
+  path: baseName,
+});
 /** As records have it, and lists of inputs that are made from them. */
 export const rootEvaluationInput = z.object({
   kind: z.enum(EVALUATION_INPUT_KINDS),
   name: z.string(),
   path: baseName,
+  locked: flakeReference.exactOptional(),
+  original: flakeReference.exactOptional(),
 });
 const rootRecord = z.object({
   format: z.literal(1),
@@ -93,6 +121,7 @@ const rootRecord = z.object({
   origin: z.enum(['collected', 'imported']),
   targets: z.array(rootTarget).exactOptional(),
   evaluationInputs: z.array(rootEvaluationInput).exactOptional(),
+  channel: rootChannel.exactOptional(),
   shipment: z.object({ sender: z.string(), site: z.string(), sequence: z.number().int() }).exactOptional(),
   recorded: z.string().exactOptional(),
 });

@@ -10,8 +10,10 @@ import fastify, {
 import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { routeCacheInfo } from './endpoints/cache-info.ts';
+import { routeChannels } from './endpoints/channels.ts';
 import { routeDebugInfo } from './endpoints/debuginfo.ts';
 import { routeEvaluationInputs } from './endpoints/evaluation-inputs.ts';
+import { routeFlakes } from './endpoints/flakes.ts';
 import { routeFrontPage } from './endpoints/front-page.ts';
 import { routeHashed } from './endpoints/hashed.ts';
 import { routeHealth } from './endpoints/health.ts';
@@ -57,6 +59,8 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeRealisation(app, context);
   routeHashed(app, context);
   routeEvaluationInputs(app, context);
+  routeChannels(app, context);
+  routeFlakes(app, context);
   routeHealth(app, context);
   routeFrontPage(app, context);
   refuseTunnels(app);

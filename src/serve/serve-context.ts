@@ -21,6 +21,8 @@ export interface ServeContextOptions {
   readonly priority?: number | undefined;
   /** Have the web server in front of us send the files. */
   readonly sendfileHeader?: SendfileHeader | undefined;
+  /** How clients reach the server, without a slash at the end. */
+  readonly publicUrl?: string | undefined;
   /** How many processes serve the mirror on this machine, and share the memory for it; default 1. */
   readonly processes?: number | undefined;
   readonly logger: Logger;
@@ -32,6 +34,7 @@ export interface ServeContext {
   readonly storeDir: string;
   readonly priority: number | undefined;
   readonly sendfileHeader: SendfileHeader | undefined;
+  readonly publicUrl: string | undefined;
   readonly buffers: TransferBuffers;
   readonly files: ServedFiles;
   readonly narInfos: NarInfoCache;
@@ -43,7 +46,7 @@ export interface ServeContext {
 
 /** Looks at the mirror before anything listens. Throws `not-a-mirror` or `newer-format`. */
 export async function openServeContext(options: ServeContextOptions, stopping: AbortSignal): Promise<ServeContext> {
-  const { mirrorDirectory: directory, logger, priority, sendfileHeader } = options;
+  const { mirrorDirectory: directory, logger, priority, sendfileHeader, publicUrl } = options;
   await checkFolder(directory);
   await checkMirrorFormat(privateLayout(directory));
   const files = await openServedFiles(directory);
@@ -53,7 +56,7 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const narInfos = new NarInfoCache({ files, storeDir, watch, log, maxBytes: cacheBytes(options.processes ?? 1) });
   const buffers = new TransferBuffers();
   const roots = new RecordedRoots(directory, storeDir);
-  return { directory, storeDir, priority, sendfileHeader, buffers, files, narInfos, roots, log, stopping };
+  return { directory, storeDir, priority, sendfileHeader, publicUrl, buffers, files, narInfos, roots, log, stopping };
 }
 
 /** Never so much that V8, which on a small machine allows itself little, would have no room left. */

@@ -6,6 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { ListenTarget } from './listen.ts';
 import { explainListenError, formatServerUrl, parseListenAddress } from './listen-address.ts';
 import { type LocalServer, openLocalServer } from './local-server.ts';
+import { checkPublicUrl } from './public-url.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openWorkers, type Workers } from './workers.ts';
 
@@ -19,6 +20,8 @@ export interface ServerOptions {
   readonly priority?: number | undefined;
   /** Files are sent by the web server in front, which is told by this header field (docs/guide/behind-nginx.md). Default: by us. */
   readonly sendfileHeader?: SendfileHeader | undefined;
+  /** How clients reach the server, such as https://ferry.lan/nix; default: as each says in its Host field. */
+  readonly publicUrl?: string | undefined;
   /** Default: no log. With several workers, each writes its own to stderr at the level of this one. */
   readonly logger?: Logger | undefined;
   /** Stops the server as `close` does. */
@@ -51,8 +54,17 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const logger = options.logger ?? pino({ level: 'silent' });
   const mirrorDirectory = resolve(options.mirrorDirectory);
   const { shutdownGraceMs, sendfileHeader } = options;
+  const publicUrl = options.publicUrl === undefined ? undefined : checkPublicUrl(options.publicUrl);
   const listen = typeof options.listen === 'string' ? options.listen : 'the sockets of the service manager';
-  const shared = { mirrorDirectory, listenOn, priority, shutdownGraceMs, sendfileHeader, processes: workers };
+  const shared = {
+    mirrorDirectory,
+    listenOn,
+    priority,
+    shutdownGraceMs,
+    sendfileHeader,
+    publicUrl,
+    processes: workers,
+  };
   let inner: LocalServer | Workers;
   try {
     inner =

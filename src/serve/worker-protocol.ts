@@ -10,6 +10,7 @@ export interface WorkerSettings {
   readonly listen: string;
   readonly processes: number;
   readonly sendfileHeader?: SendfileHeader | undefined;
+  readonly publicUrl?: string | undefined;
   readonly priority?: number | undefined;
   readonly shutdownGraceMs?: number | undefined;
   readonly logLevel: string;

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { showChannel } from '../mirror/channels.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { makeRootId, type RootRecord, readRoot, writeRoot } from '../mirror/roots.ts';
 import type { StorePathBaseName } from '../nix/index.ts';
@@ -38,7 +39,7 @@ export async function recordRoots(
   for (const [position, line] of inventory.roots.entries()) {
     const { own, missing } = members[position] ?? { own: [], missing: [] };
     const record = rootRecordOf(line, manifest, own, line.complete && missing.length === 0);
-    await recordRoot(mirror, record);
+    await showChannel(mirror, await recordRoot(mirror, record));
     imported.push({
       name: line.name,
       request: line.request,
@@ -86,10 +87,12 @@ function rootRecordOf(
   return { ...stated, format: 1, id, paths: paths.sort(), complete, origin, shipment };
 }
 
-async function recordRoot(mirror: Mirror, record: RootRecord): Promise<void> {
+/** Resolves to the record that stays. */
+async function recordRoot(mirror: Mirror, record: RootRecord): Promise<RootRecord> {
   const known = await readRoot(mirror, record.id);
-  if (known !== undefined && (outranks(known, record) || isSameRecord(known, record))) return;
+  if (known !== undefined && (outranks(known, record) || isSameRecord(known, record))) return known;
   await writeRoot(mirror, record);
+  return record;
 }
 
 function outranks(known: RootRecord, record: RootRecord): boolean {
@@ -106,6 +109,7 @@ function isSameRecord(known: RootRecord, record: RootRecord): boolean {
     known.paths.every((path, index) => path === record.paths[index]) &&
     known.rootPaths.join() === [...new Set(record.rootPaths)].sort().join() &&
     isDeepStrictEqual(known.targets, record.targets) &&
-    isDeepStrictEqual(known.evaluationInputs, record.evaluationInputs)
+    isDeepStrictEqual(known.evaluationInputs, record.evaluationInputs) &&
+    isDeepStrictEqual(known.channel, record.channel)
   );
 }

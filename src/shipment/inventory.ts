@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Compression } from '../base/compression/compression.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { EVALUATION_INPUT_KINDS } from '../mirror/roots.ts';
+import { CHANNEL_NAME, EVALUATION_INPUT_KINDS, flakeReference } from '../mirror/roots.ts';
 import {
   baseNameOf,
   hashPartOf,
@@ -174,7 +174,18 @@ const RecordSchema = z.discriminatedUnion('type', [
       .max(LIMITS.rootTargets)
       .exactOptional(),
     evaluationInputs: z
-      .array(z.object({ kind: z.enum(EVALUATION_INPUT_KINDS), name: oneLine.max(1000), path: baseName }))
+      .array(
+        z.object({
+          kind: z.enum(EVALUATION_INPUT_KINDS),
+          name: oneLine.max(1000),
+          path: baseName,
+          locked: flakeReference.exactOptional(),
+          original: flakeReference.exactOptional(),
+        }),
+      )
+      .exactOptional(),
+    channel: z
+      .object({ name: z.string().regex(CHANNEL_NAME), release: z.string().regex(CHANNEL_NAME), path: baseName })
       .exactOptional(),
   }),
   z.object({

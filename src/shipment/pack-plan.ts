@@ -39,7 +39,7 @@ export interface PlannedNeed {
 /** A root as a shipment states it. */
 export type PackedRoot = Pick<
   RootRecord,
-  'name' | 'request' | 'scope' | 'complete' | 'rootPaths' | 'paths' | 'targets' | 'evaluationInputs'
+  'name' | 'request' | 'scope' | 'complete' | 'rootPaths' | 'paths' | 'targets' | 'evaluationInputs' | 'channel'
 > & {
   /** The sequence of an earlier shipment, where the root is sent again as it was in that one. */
   readonly asOf?: number;

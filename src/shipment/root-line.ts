@@ -5,12 +5,12 @@ import type { RootLine } from './inventory.ts';
 /** What a shipment says of a root besides its paths. */
 export type StatedRoot = Pick<
   RootRecord,
-  'name' | 'request' | 'scope' | 'complete' | 'rootPaths' | 'targets' | 'evaluationInputs'
+  'name' | 'request' | 'scope' | 'complete' | 'rootPaths' | 'targets' | 'evaluationInputs' | 'channel'
 >;
 
 /** The fields of the inventory's line that say what the root is; its paths have lines of their own. */
 export function statedFields(root: StatedRoot): Omit<RootLine, 'type' | 'pathCount' | 'narSizeBytes' | 'digest'> {
-  const { name, request, scope, complete, rootPaths, targets, evaluationInputs } = root;
+  const { name, request, scope, complete, rootPaths, targets, evaluationInputs, channel } = root;
   return {
     name,
     request,
@@ -18,13 +18,14 @@ export function statedFields(root: StatedRoot): Omit<RootLine, 'type' | 'pathCou
     complete,
     rootPaths: [...rootPaths],
     ...(targets === undefined ? {} : { targets: targets.map(targetLine) }),
-    ...(evaluationInputs === undefined ? {} : { evaluationInputs: [...evaluationInputs] }),
+    ...(evaluationInputs === undefined ? {} : { evaluationInputs: evaluationInputs.map(inputLine) }),
+    ...(channel === undefined ? {} : { channel }),
   };
 }
 
 /** The root as a line of an inventory that was checked states it. */
 export function rootOfLine(line: RootLine): StatedRoot {
-  const { name, request, scope, complete, rootPaths, targets, evaluationInputs } = line;
+  const { name, request, scope, complete, rootPaths, targets, evaluationInputs, channel } = line;
   return {
     name,
     request,
@@ -33,6 +34,7 @@ export function rootOfLine(line: RootLine): StatedRoot {
     rootPaths: rootPaths.map(asBaseName),
     ...(targets === undefined ? {} : { targets: targets.map(readTarget) }),
     ...(evaluationInputs === undefined ? {} : { evaluationInputs: evaluationInputs.map(readInput) }),
+    ...(channel === undefined ? {} : { channel: { ...channel, path: asBaseName(channel.path) } }),
   };
 }
 
@@ -42,6 +44,15 @@ function targetLine(target: RootTarget): NonNullable<RootLine['targets']>[number
 
 function readTarget(target: NonNullable<RootLine['targets']>[number]): RootTarget {
   return { ...target, derivation: asBaseName(target.derivation) };
+}
+
+function inputLine(input: RootEvaluationInput): NonNullable<RootLine['evaluationInputs']>[number] {
+  const { locked, original, ...plain } = input;
+  return {
+    ...plain,
+    ...(locked === undefined ? {} : { locked: { ...locked } }),
+    ...(original === undefined ? {} : { original: { ...original } }),
+  };
 }
 
 function readInput(input: NonNullable<RootLine['evaluationInputs']>[number]): RootEvaluationInput {

@@ -39,10 +39,13 @@ test('formatClientConfig replaces the substituters of NixOS, since a plain list 
   assert.match(config, /substituters = lib\.mkForce \[ "http:\/\/mirror\.lan:8080" \];/);
 });
 
-test('formatClientConfig turns the registry off when flakes are used', () => {
+test('formatClientConfig takes the registry from the mirror when flakes are used, and none where nobody serves it', () => {
   for (const format of CLIENT_CONFIG_FORMATS) {
     const config = formatClientConfig({ format, url: URL_TEXT, publicKeys: [KEY], flakes: true });
-    assert.match(config, /flake-registry/, format);
+    assert.ok(config.includes(`${URL_TEXT}/flake-registry.json`), format);
+    const fromFolder = formatClientConfig({ format, url: 'file:///srv/mirror', publicKeys: [KEY], flakes: true });
+    assert.match(fromFolder, /flake-registry/, format);
+    assert.ok(!fromFolder.includes('mirror/flake-registry'), format);
   }
 });
 

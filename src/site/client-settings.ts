@@ -78,25 +78,44 @@ export function clientSettings({ url, publicKeys, flakes }: ClientSettingsOption
       since: '2.19',
     },
   ];
-  return flakes ? [...settings, ...flakeSettings()] : settings;
+  return flakes ? [...settings, ...flakeSettings(url)] : settings;
 }
 
-function flakeSettings(): ClientSetting[] {
+function flakeSettings(url: string): ClientSetting[] {
+  return [FLAKE_FEATURES, ...(url.startsWith('file:') ? WITHOUT_REGISTRY : withRegistry(url))];
+}
+
+const FLAKE_FEATURES: ClientSetting = {
+  name: 'experimental-features',
+  value: ['nix-command', 'flakes'],
+  why: 'Flakes, and the nix command; without them Nix complains about the two settings below.',
+};
+
+/** A served mirror answers for the names of flakes and their newest revisions. */
+function withRegistry(url: string): ClientSetting[] {
   return [
     {
-      name: 'experimental-features',
-      value: ['nix-command', 'flakes'],
-      why: 'Flakes, and the nix command; without them Nix complains about the two settings below.',
-    },
-    {
       name: 'flake-registry',
-      value: ABSENT_REGISTRY,
-      why: 'Short names of flakes are looked up in a list on the internet. A file that does not exist is an empty list; names of your own, made with nix registry add, still work.',
+      value: `${url}/flake-registry.json`,
+      why: 'Short names of flakes, such as nixpkgs, are looked up in a list that otherwise is on the internet. They mean the newest revision that the mirror has.',
     },
     {
       name: 'tarball-ttl',
-      value: 4_294_967_295,
-      why: 'Sources that were fetched once stay good: nobody can be asked whether they are still the newest.',
+      value: 60,
+      why: 'Seconds after which the mirror is asked again what a name or a channel means: the next import may have brought something newer.',
     },
   ];
 }
+
+const WITHOUT_REGISTRY: readonly ClientSetting[] = [
+  {
+    name: 'flake-registry',
+    value: ABSENT_REGISTRY,
+    why: 'Short names of flakes are looked up in a list on the internet. A file that does not exist is an empty list; names of your own, made with nix registry add, still work.',
+  },
+  {
+    name: 'tarball-ttl',
+    value: 4_294_967_295,
+    why: 'Sources that were fetched once stay good: nobody can be asked whether they are still the newest.',
+  },
+];

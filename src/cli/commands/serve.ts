@@ -12,6 +12,7 @@ interface ServeOptions extends CommonOptions {
   readonly workers?: number;
   readonly priority?: number;
   readonly sendfileHeader?: SendfileHeader;
+  readonly publicUrl?: string;
 }
 
 const USUAL_ADDRESS = '127.0.0.1:8080';
@@ -27,6 +28,10 @@ export function define(command: Command, run: CommandRun): void {
       '--priority <n>',
       'what clients sort caches by; lower is asked first (default: as the mirror says, 30)',
       wholeNumber(0, 1_000_000),
+    )
+    .option(
+      '--public-url <url>',
+      'how clients reach this server, for addresses that they keep (default: as each of them asks for it)',
     )
     .addOption(
       new Option(
@@ -48,6 +53,7 @@ async function serve(options: ServeOptions, { output, signal }: CommandRun): Pro
     workers: options.workers,
     priority: options.priority,
     sendfileHeader: options.sendfileHeader,
+    publicUrl: options.publicUrl,
     logger,
     signal,
   });

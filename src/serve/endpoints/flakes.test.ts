@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
+import { openMirror } from '../../mirror/mirror.ts';
+import { composeNar } from '../../mirror/nar-compose.ts';
+import { withIntakenNar } from '../../mirror/nar-intake.ts';
+import { publish } from '../../mirror/publish.ts';
+import { type RootEvaluationInput, writeRoot } from '../../mirror/roots.ts';
+import {
+  baseNameOf,
+  formatContentAddress,
+  formatHash,
+  type Hash,
+  hashFromDigest,
+  makeSourcePath,
+  type NarNode,
+  type StorePathBaseName,
+  writeNar,
+} from '../../nix/index.ts';
+import { SpooledTree } from '../../sources/spooled-tree.ts';
+import { unpackTar } from '../../sources/unpack-tar.ts';
+import { openApp } from '../mirror-fixture.test.ts';
+
+const REV = 'a'.repeat(40);
+const HOST = { headers: { host: 'ferry:8080' } };
+
+test('a flake input is a tarball that unpacks to the very tree, and says where it stays', async () => {
+  await using place = await makePlace();
+  const { path, narHash } = await place.add(richTree('one'));
+  await place.record([input('nixpkgs', path, { rev: REV, lastModified: 1_700_000_000 })]);
+  await using app = await openApp(place.directory);
+  const answer = await app.inject({ url: '/flakes/nixpkgs.tar.gz', ...HOST });
+  assert.equal(answer.statusCode, 200);
+  const sri = encodeURIComponent(formatHash(narHash, 'sri'));
+  const immutable = `/sources/1700000000/${path.slice(0, 32)}.tar.gz`;
+  assert.equal(answer.headers['link'], `<http://ferry:8080${immutable}?narHash=${sri}&rev=${REV}>; rel="immutable"`);
+  const tar = gunzipSync(answer.rawPayload);
+  assert.equal(await place.narHashOfTar(tar), narHash);
+  assert.equal(
+    (await app.inject({ url: `${immutable}?narHash=${sri}`, ...HOST })).rawPayload.equals(answer.rawPayload),
+    true,
+  );
+
+  const listed = execFileSync('tar', ['--utc', '--full-time', '-tvf', '-'], { input: tar })
+    .toString()
+    .trim()
+    .split('\n');
+  for (const line of listed) assert.match(line, / 2023-11-14 22:13:20 source\//);
+  assert.match(listed.join('\n'), /^-rwxr-xr-x .* source\/bin\/run$/m);
+  assert.match(listed.join('\n'), /^lrwxrwxrwx .* source\/link -> bin\/run$/m);
+});
+
+test('a flake input is not sent again to who has it, and HEAD tells the same without a body', async () => {
+  await using place = await makePlace();
+  const { path } = await place.add(richTree('one'));
+  await place.record([input('nixpkgs', path, { lastModified: 5 })]);
+  await using app = await openApp(place.directory);
+  const head = await app.inject({ method: 'HEAD', url: '/flakes/nixpkgs.tar.gz', ...HOST });
+  assert.equal(head.body, '');
+  const etag = head.headers.etag ?? '';
+  const again = await app.inject({
+    url: '/flakes/nixpkgs.tar.gz',
+    headers: { ...HOST.headers, 'if-none-match': etag },
+  });
+  assert.equal(again.statusCode, 304);
+  assert.ok(again.headers['link']?.includes('/sources/5/'));
+});
+
+test('the registry and a name mean the newest revision, whichever came last, and a branch its own', async () => {
+  await using place = await makePlace();
+  const old = await place.add(richTree('old'));
+  const young = await place.add(richTree('young'));
+  const branch = { type: 'indirect', id: 'nixpkgs', ref: 'nixos-99.11' };
+  await place.record([input('nixpkgs', young.path, { lastModified: 20 })], 'a');
+  await place.record(
+    [{ ...input('hardware/nixpkgs', old.path, { lastModified: 10, dir: 'sub' }), original: branch }],
+    'b',
+  );
+  await using app = await openApp(place.directory);
+  const linkOf = async (name: string) => (await app.inject({ url: `/flakes/${name}.tar.gz`, ...HOST })).headers['link'];
+  assert.ok(String(await linkOf('nixpkgs')).includes(young.path.slice(0, 32)));
+  assert.ok(String(await linkOf('nixpkgs/nixos-99.11')).includes(old.path.slice(0, 32)));
+  const registry = await app.inject({ url: '/flake-registry.json', ...HOST });
+  const from = { type: 'indirect', id: 'nixpkgs' };
+  const url = 'http://ferry:8080/flakes/nixpkgs';
+  assert.deepEqual(registry.json(), {
+    version: 2,
+    flakes: [
+      {
+        from: { ...from, ref: 'nixos-99.11' },
+        to: { type: 'tarball', url: `${url}/nixos-99.11.tar.gz`, dir: 'sub' },
+        exact: true,
+      },
+      { from, to: { type: 'tarball', url: `${url}.tar.gz` }, exact: true },
+    ],
+  });
+});
+
+test('sources are 404 for what is no source, and 400 for what is no address of one', async () => {
+  await using place = await makePlace();
+  const { path } = await place.add(richTree('one'), false);
+  await place.record([input('nixpkgs', path, {})]);
+  await using app = await openApp(place.directory);
+  for (const url of [`/sources/1/${path.slice(0, 32)}.tar.gz`, '/flakes/other.tar.gz', '/flakes/nixpkgs.tar.gz']) {
+    assert.equal((await app.inject({ url, ...HOST })).statusCode, 404, url);
+  }
+  for (const url of ['/sources/x/y.tar.gz', '/flakes/nixpkgs', `/sources/99999999999/${path.slice(0, 32)}.tar.gz`]) {
+    assert.equal((await app.inject({ url, ...HOST })).statusCode, 400, url);
+  }
+  assert.equal((await app.inject({ url: '/flake-registry.json', headers: { host: 'a"b' } })).statusCode, 400);
+});
+
+function input(name: string, path: StorePathBaseName, locked: Record<string, string | number>): RootEvaluationInput {
+  return { kind: 'flake', name, path, locked: { type: 'github', ...locked } };
+}
+
+function richTree(word: string) {
+  const text = async function* () {
+    yield Buffer.from(`echo ${word}\n`);
+  };
+  return async (tree: SpooledTree) => {
+    await tree.addFile(Buffer.from('bin/run'), true, text());
+    await tree.addFile(
+      Buffer.from(`${'long/'.repeat(30)}${'n'.repeat(120)}`.replaceAll('long/long/', 'l/')),
+      false,
+      text(),
+    );
+    tree.addSymlink(Buffer.from('link'), Buffer.from('bin/run'));
+    tree.addSymlink(Buffer.from('far'), Buffer.from('x'.repeat(300)));
+  };
+}
+
+async function makePlace() {
+  const directory = await mkdtemp(join(tmpdir(), 'nixferry-flakes-'));
+  const mirror = await openMirror(directory, { access: 'write', create: true });
+  let trees = 0;
+  const open = () => SpooledTree.open(join(mirror.layout.tempFolder, `tree-${++trees}`));
+  return {
+    directory,
+    add: async (fill: (tree: SpooledTree) => Promise<void>, isAddressed = true) => {
+      await using tree = await open();
+      await fill(tree);
+      const nar = await composeNar({ mirror, nar: writeNar(tree.whole()) });
+      const storePath = makeSourcePath('source', nar.narHash, mirror.storeDir);
+      const address = isAddressed ? { contentAddress: formatContentAddress({ method: 'nar', hash: nar.narHash }) } : {};
+      const info = withIntakenNar({ ...nar, storePath, references: [], signatures: [], ...address }, nar);
+      await publish(mirror, [{ info, narFile: nar.file }]);
+      return { path: baseNameOf(storePath), narHash: nar.narHash };
+    },
+    record: (evaluationInputs: readonly RootEvaluationInput[], id = 'web01') =>
+      writeRoot(mirror, {
+        format: 1,
+        id,
+        name: id,
+        request: id,
+        scope: 'reconfigure',
+        rootPaths: [],
+        paths: evaluationInputs.map(({ path }) => path),
+        complete: true,
+        origin: 'imported',
+        evaluationInputs,
+      }),
+    /** Of the one folder in it. */
+    narHashOfTar: async (tar: Buffer): Promise<Hash> => {
+      await using tree = await open();
+      await unpackTar(Readable.from([tar]), tree);
+      return await narHashOf(tree.inner());
+    },
+    [Symbol.asyncDispose]: async () => {
+      await mirror.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function narHashOf(node: NarNode | undefined): Promise<Hash> {
+  assert.ok(node !== undefined);
+  const hash = createHash('sha256');
+  for await (const chunk of writeNar(node)) hash.update(chunk);
+  return hashFromDigest('sha256', hash.digest());
+}

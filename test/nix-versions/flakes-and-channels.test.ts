@@ -1,0 +1,12 @@
+// Channels and flakes behind the gap with the Nix of Debian's newer releases; both know lockable tarballs.
+
+import { offlineEvaluationSuite } from '../support/offline-evaluation-suite.ts';
+import { debianChroot } from './debian-chroot.ts';
+
+offlineEvaluationSuite(
+  (['trixie', 'sid'] as const).map((release) => ({
+    whose: `Debian ${release}`,
+    chroot: () => debianChroot(release),
+    locksTarballs: true,
+  })),
+);
