@@ -2,7 +2,7 @@
 // real Nix builds everything from them and from nothing else.
 
 import assert from 'node:assert/strict';
-import { cp, mkdir, rename, rm } from 'node:fs/promises';
+import { cp, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -38,7 +38,7 @@ suite('sources that no cache has', () => {
   test('collect takes what it can through a bad internet, and says of the rest where it looked, who wants it and what it blocks', async () => {
     const { internet } = crossing;
     const quoted = (name: string) => new RegExp(addressOf(name).replaceAll(/[.+]/g, String.raw`\$&`));
-    await rename(
+    await cp(
       path.join(crossing.set.internet.directory, addressOf('hello')),
       path.join(crossing.set.internet.directory, 'moved'),
     );
@@ -92,7 +92,7 @@ suite('sources that no cache has', () => {
     const base16 = Buffer.from(hash.slice('sha256-'.length), 'base64').toString('hex');
     const place = path.join(crossing.set.internet.directory, 'tarballs/sha256');
     await mkdir(place, { recursive: true });
-    await rename(path.join(crossing.set.internet.directory, addressOf('cowsay')), path.join(place, base16));
+    await cp(path.join(crossing.set.internet.directory, addressOf('cowsay')), path.join(place, base16));
     await crossing.collect(['cowsay'], ['--tarballs-mirror', `${crossing.internet.url}/tarballs`]);
     assert.equal(requestsFor(new RegExp(base16)).length, 1);
     assert.equal(requestsFor(/cowsay/).length, 0);
@@ -118,6 +118,32 @@ suite('sources that no cache has', () => {
     const twice = first.filter((asked) => second.includes(asked));
     // Of each host, four are under way at a time.
     assert.ok(twice.length <= 4, twice.join('\n'));
+  });
+
+  test('collect carries all sources of a package set, and evaluates nothing twice', async () => {
+    const { nix, env, emptyUpstream, internet } = crossing;
+    const mirror = path.join(nix.directory, 'all-sources');
+    const flags = ['--sources', 'all', '-f', '<nixpkgs>', '--upstream', emptyUpstream, '--tarballs-mirror', 'none'];
+    const collect = (command: string) => nix.run(nixferryCommand, [command, ...flags, '--mirror', mirror], { env });
+    const planned = await collect('plan');
+    assert.match(planned.stderr, /evaluate packages {2}\d+/);
+    assert.match(planned.stderr, /1 package could not be evaluated: fromTable/);
+    assert.match(planned.stdout, /^sources +\d+ +no cache has them/m);
+    const { stdout, stderr } = await collect('collect');
+    assert.match(stdout, /complete: /);
+    assert.doesNotMatch(stderr, /evaluate packages/);
+    const names = new Set((await readPaths(mirror)).map(({ storePath }) => storePath.slice('/nix/store/'.length + 33)));
+    for (const [name, { version, path: place }] of Object.entries(crossing.set.sources)) {
+      const file = place.endsWith('.git') || name === 'fish' ? 'source' : path.basename(place);
+      const expected = name === 'busybox' || name === 'bootstrap-tools' ? name : file;
+      assert.ok(names.has(expected), `${name} ${version}`);
+    }
+    for (const name of ['gum-0.14-go-modules', 'ripgrep-14.1-vendor']) assert.ok(names.has(name), name);
+    // Not the packages, and no derivations.
+    assert.ok(![...names].some((name) => name === 'hello-2.12' || name.endsWith('.drv')));
+    const asked = internet.requests.length;
+    assert.match((await collect('collect')).stdout, /complete: 0 paths fetched/);
+    assert.equal(internet.requests.length, asked);
   });
 
   suite('carried over', () => {

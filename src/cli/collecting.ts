@@ -196,7 +196,8 @@ async function resolveAll(
         `${request} is no derivation, so it is carried to be run only: name a flake output, or -f FILE -A ATTR`,
       ),
   };
-  if (options.sources === 'all') return resolveAllSources(requests, { settings, storeDir, workingDirectory, run });
+  if (options.sources === 'all')
+    return resolveAllSources(requests, { settings, storeDir, workingDirectory, evaluations, run });
   return resolveRoots(requests, sources, chosenScope(options));
 }
 

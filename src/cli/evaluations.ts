@@ -14,6 +14,8 @@ import type { StorePath } from '../nix/index.ts';
 export class Evaluations implements AsyncDisposable {
   readonly #open: Evaluation[] = [];
 
+  readonly #instantiators = new Map<StorePath, (signal: AbortSignal) => Promise<void>>();
+
   async open(request: EvaluationRequest, options: EvaluationOptions): Promise<Evaluation> {
     const evaluation = await evaluateRoot(request, options);
     this.#open.push(evaluation);
@@ -33,8 +35,15 @@ export class Evaluations implements AsyncDisposable {
     return readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes);
   }
 
+  /** How a derivation comes into the local store that is in no evaluation store any more. */
+  addInstantiator(drvPath: StorePath, instantiate: (signal: AbortSignal) => Promise<void>): void {
+    this.#instantiators.set(drvPath, instantiate);
+  }
+
   /** Makes a derivation of an evaluation valid in the local store; of one that no evaluation has, nothing happens. */
   async bring(drvPath: StorePath, signal: AbortSignal): Promise<void> {
+    const instantiate = this.#instantiators.get(drvPath);
+    if (instantiate !== undefined) return instantiate(signal);
     for (const evaluation of this.#open) {
       if ((await evaluation.store.query([drvPath], signal)).size === 0) continue;
       await evaluation.bring(drvPath, signal);

@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { HttpClient } from '../base/http-client.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { readDerivationOf } from '../collect/derivation-folder.ts';
@@ -17,6 +17,7 @@ import { collectValues } from './common-options.ts';
 // Where plan, collect and export find sources that no cache has, and derivations that no Nix has evaluated here.
 
 export interface SourcesOptions {
+  readonly sources?: 'all';
   readonly sourcesFrom?: readonly string[];
   readonly tarballsMirror?: readonly string[];
   readonly derivations?: readonly string[];
@@ -26,6 +27,9 @@ const DEFAULT_TARBALLS_MIRROR = 'https://tarballs.nixos.org';
 
 export function addSourcesOptions(command: Command): Command {
   return command
+    .addOption(
+      new Option('--sources <which>', 'carry, of each package set named, every source instead').choices(['all']),
+    )
     .option(
       '--sources-from <dir>',
       'a folder of files, or a store, that has sources which no cache has; repeat for more',
@@ -61,7 +65,7 @@ export async function openSupply(
   config: Config,
   { http, storeDir, localStore, readDerivation, bring, onProgress, signal }: SupplyCollaborators,
 ): Promise<SourceSupply> {
-  const cacheFolder = hashCacheFolder();
+  const cacheFolder = sourceCacheFolder();
   const directories = [...(options.sourcesFrom ?? config.sourcesFrom)];
   const folders = [];
   for (const directory of directories) {
@@ -105,9 +109,9 @@ function readMirror(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
 
-/** All of it can be had again. */
-function hashCacheFolder(): string {
-  if (process.getuid?.() === 0) return '/var/cache/nixferry/sources';
-  const cache = process.env['XDG_CACHE_HOME'];
-  return join(cache === undefined || cache === '' ? join(homedir(), '.cache') : cache, 'nixferry/sources');
+/** What was found out about folders and package sets. All of it can be had again. */
+export function sourceCacheFolder(): string {
+  const chosen = process.env['XDG_CACHE_HOME'];
+  if (chosen !== undefined && chosen !== '') return join(chosen, 'nixferry/sources');
+  return process.getuid?.() === 0 ? '/var/cache/nixferry/sources' : join(homedir(), '.cache/nixferry/sources');
 }

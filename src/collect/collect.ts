@@ -4,8 +4,8 @@ import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
-import { SourceMissing } from '../sources/source-supply.ts';
-import { type FetchInputs, fetchPath } from './fetch-path.ts';
+import { type SourceAttempt, SourceMissing } from '../sources/source-supply.ts';
+import { buildSource, type FetchedPath, type FetchInputs, fetchPath } from './fetch-path.ts';
 import type { PlannedPath } from './path-finder.ts';
 import type { CollectPlan, CollectProblem } from './plan.ts';
 import { PublishQueue } from './publish-queue.ts';
@@ -44,20 +44,29 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
     fetchedBytes += bytes;
     onProgress({ type: 'advance', bytes });
   };
-  const fetchOne = async (path: PlannedPath) => {
+  const finish = async (path: PlannedPath, work: () => Promise<FetchedPath>) => {
     try {
-      const { leftover, ...candidate } = await fetchPath(path, { ...inputs, onBytes });
+      const { leftover, ...candidate } = await work();
       await queue.add(candidate, leftover);
       onProgress({ type: 'advance', items: 1 });
     } catch (error) {
-      failures.set(path.storePath, problemOf(path, error, signal, plan));
+      if (error instanceof SourceMissing && unbuilt !== undefined && path.kind === 'source') {
+        unbuilt.push({ path, attempts: error.attempts });
+      } else {
+        failures.set(path.storePath, problemOf(path, error, signal, plan));
+      }
     }
   };
-  const [plain, built] = partition(inFetchOrder(plan.toFetch), isBuilt);
-  await mapConcurrent(plain, inputs.jobs, fetchOne, signal);
-  // A builder may make use of what is visible in the mirror.
-  if (built.length > 0) await queue.flush();
-  await mapConcurrent(built, inputs.jobs, fetchOne, signal);
+  // A builder may need tools, and makes use of what the mirror has by then: it comes last.
+  let unbuilt: UnbuiltSource[] | undefined = inputs.supply?.canBuild === true ? [] : undefined;
+  const fetchOne = (path: PlannedPath) => finish(path, () => fetchPath(path, { ...inputs, onBytes }));
+  await mapConcurrent(inFetchOrder(plan.toFetch), inputs.jobs, fetchOne, signal);
+  const toBuild = unbuilt ?? [];
+  unbuilt = undefined;
+  if (toBuild.length > 0) await queue.flush();
+  const buildOne = ({ path, attempts }: UnbuiltSource) =>
+    finish(path, () => buildSource(path.source, attempts, { ...inputs, onBytes }));
+  await mapConcurrent(toBuild, inputs.jobs, buildOne, signal);
   const blocked = await queue.finish();
   const problems = [...plan.problems, ...failures.values(), ...blocked];
   onProgress({ type: 'phase', phase: 'record roots' });
@@ -83,13 +92,9 @@ function inFetchOrder(paths: readonly PlannedPath[]): PlannedPath[] {
   return ordered;
 }
 
-/** A source that only its builder can fetch. */
-function isBuilt(path: PlannedPath): boolean {
-  return path.kind === 'source' && path.source.recipe === undefined;
-}
-
-function partition<Item>(items: readonly Item[], isSecond: (item: Item) => boolean): [Item[], Item[]] {
-  return [items.filter((item) => !isSecond(item)), items.filter(isSecond)];
+interface UnbuiltSource {
+  readonly path: Extract<PlannedPath, { kind: 'source' }>;
+  readonly attempts: readonly SourceAttempt[];
 }
 
 function narSizeOf(path: PlannedPath): number {

@@ -14,7 +14,7 @@ import {
   type PublicKey,
 } from '../nix/index.ts';
 import type { FixedSource } from '../sources/fixed-source.ts';
-import type { SourceSupply } from '../sources/source-supply.ts';
+import type { SourceAttempt, SourceSupply } from '../sources/source-supply.ts';
 import { openUnbrokenNar } from '../upstream/unbroken-nar.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { isAcceptable } from './acceptable.ts';
@@ -63,6 +63,17 @@ async function obtainSource(
 ): Promise<FetchedPath> {
   if (supply === undefined) throw new Error('a source was planned without a place to have it from');
   const { candidate, leftover } = await supply.obtain(source, { mirror, signal, onBytes });
+  return { ...candidate, leftover };
+}
+
+/** What its builder makes, where nothing else has given the source. @param tried what has been tried before. */
+export async function buildSource(
+  source: FixedSource,
+  tried: readonly SourceAttempt[],
+  { supply, mirror, signal }: FetchInputs,
+): Promise<FetchedPath> {
+  if (supply === undefined) throw new Error('a source was planned without a place to have it from');
+  const { candidate, leftover } = await supply.build(source, { mirror, signal }, tried);
   return { ...candidate, leftover };
 }
 

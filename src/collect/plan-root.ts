@@ -87,13 +87,15 @@ async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<Pla
       problems.push({ ...problem, wantedBy: wantedBy.get(path) });
       return [];
     }
-    paths.set(path, { found, reason: { kind: 'runtime', wantedBy: wantedBy.get(path) } });
+    paths.set(path, { found, reason: { kind, wantedBy: wantedBy.get(path) } });
     for (const reference of found.references) {
       if (reference !== path && !wantedBy.has(reference)) wantedBy.set(reference, path);
     }
     return found.references;
   });
   return { rootPaths: root.paths, paths, problems, builds: [] };
+  for (const source of root.sources ?? []) sources.add(source);
+  const kind = root.sources === undefined ? 'runtime' : 'fixed-output';
 }
 
 async function planTargets(

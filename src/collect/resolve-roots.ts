@@ -4,6 +4,7 @@ import type { EvaluatedRoot, Installable } from '../evaluate/installable.ts';
 import type { RootEvaluationInput, Scope } from '../mirror/roots.ts';
 import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import type { RootRequest } from './root-request.ts';
+import type { FixedSource } from '../sources/fixed-source.ts';
 
 /** A root as what Nix makes of it. */
 export interface ResolvedRoot {
@@ -18,6 +19,8 @@ export interface ResolvedRoot {
   /** These derivations, where `paths` says what to carry. */
   readonly derivations?: readonly StorePath[];
   readonly scope: Scope;
+  /** What their derivations say of the paths, where these are the sources of a package set. */
+  readonly sources?: readonly FixedSource[];
   /** What Nix is asked to build: the root's derivations, then those of its variants. Empty at `run`, and where there are no derivations. */
   readonly targets: readonly Target[];
   readonly evaluationInputs: readonly EvaluationInput[];

@@ -234,7 +234,7 @@ test('SourceSupply.obtain unpacks an archive, without its one folder or with it,
   assert.match(attempts[0]?.[1] ?? '', /neither the archive nor what is in it has the declared hash/);
 });
 
-test('SourceSupply.obtain has the builder do what it cannot, and checks that too', async () => {
+test('SourceSupply.build has the builder do what nothing else can, and checks that too', async () => {
   await using set = await setUp();
   const tree = { file: 'from git\n' };
   const nar = await narOf(tree);
@@ -258,14 +258,14 @@ test('SourceSupply.obtain has the builder do what it cannot, and checks that too
     };
   const good = set.supply({ build: building(nar) });
   assert.equal(good.mayHave(git.source), true);
-  await assertPublished(set.mirror, await good.obtain(git.source, set), nar);
+  await assertPublished(set.mirror, await good.build(git.source, set), nar);
   const bad = await attemptsOf(
-    set.supply({ build: building(await narOf({ file: 'forged\n' })) }).obtain(git.source, set),
+    set.supply({ build: building(await narOf({ file: 'forged\n' })) }).build(git.source, set),
   );
   assert.match(bad[0]?.[1] ?? '', /its hash is/);
   assert.deepEqual(asked, [git.drvPath, git.drvPath]);
 
-  assert.deepEqual(await attemptsOf(set.supply({ build: refuseToBuild }).obtain(git.source, set)), [
+  assert.deepEqual(await attemptsOf(set.supply({ build: refuseToBuild }).build(git.source, set)), [
     [`nix-store --realise ${git.drvPath}`, 'the builder says no'],
   ]);
   assert.equal(set.server.requests.length, 0);

@@ -105,9 +105,14 @@ export class SourceSupply {
     );
   }
 
+  /** Whether there are builders to turn to. */
+  get canBuild(): boolean {
+    return this.#options.build !== undefined;
+  }
+
   /**
-   * Brings the source into the mirror's partial folder, ready to be published: from a folder, by its hash, from its own addresses, by its builder,
-   * whichever is first to give what the derivation declares.
+   * Brings the source into the mirror's partial folder, ready to be published: from a folder, by its hash, or from its own addresses, whichever is first
+   * to give what the derivation declares.
    * @throws SourceMissing with all that was tried; `no-space` and the signal's reason at once.
    */
   async obtain(source: FixedSource, options: ObtainOptions): Promise<ObtainedSource> {
@@ -123,8 +128,32 @@ export class SourceSupply {
     throw new SourceMissing(source, attempts);
   }
 
+  /**
+   * The same by the real builder, which may need tools that have sources of their own: best when the mirror has all that can be had without.
+   * @param tried what `obtain` has tried.
+   * @throws as `obtain`.
+   */
+  async build(
+    source: FixedSource,
+    options: ObtainOptions,
+    tried: readonly SourceAttempt[] = [],
+  ): Promise<ObtainedSource> {
+    const { build } = this.#options;
+    const { signal, mirror } = options;
+    if (build === undefined) throw new SourceMissing(source, tried);
+    try {
+      const { directory: mirrorDirectory } = mirror;
+      const built = await this.#builds.use(() => build(source, { mirrorDirectory, signal }), signal);
+      return { candidate: await this.#compose(source, built.nar(), options, built.references) };
+    } catch (error) {
+      signal.throwIfAborted();
+      const attempt = { from: `nix-store --realise ${source.drvPath}`, problem: problemOf(error) };
+      throw new SourceMissing(source, [...tried, attempt]);
+    }
+  }
+
   async *#places(source: FixedSource, options: ObtainOptions): AsyncGenerator<Place, void, undefined> {
-    const { folders, hashedMirrors, build } = this.#options;
+    const { folders, hashedMirrors } = this.#options;
     const { address, recipe } = source;
     for (const folder of folders) {
       for (const candidate of folder.find(source)) {
@@ -148,12 +177,6 @@ export class SourceSupply {
           yield { from: one.text, take: () => Promise.reject(new NixferryError('upstream-incomplete', one.problem)) };
         }
       }
-    }
-    if (build !== undefined) {
-      yield {
-        from: `nix-store --realise ${source.drvPath}`,
-        take: () => this.#takeFromBuilder(build, source, options),
-      };
     }
   }
 
@@ -202,13 +225,6 @@ export class SourceSupply {
     const { resumedBytes } = await this.#hosts.use(url, () => download(url, part, { http, signal, onBytes }), signal);
     await rename(part, whole);
     return resumedBytes === 0;
-  }
-
-  async #takeFromBuilder(build: BuildSource, source: FixedSource, options: ObtainOptions): Promise<ObtainedSource> {
-    const { signal, mirror } = options;
-    const { directory: mirrorDirectory } = mirror;
-    const built = await this.#builds.use(() => build(source, { mirrorDirectory, signal }), signal);
-    return { candidate: await this.#compose(source, built.nar(), options, built.references) };
   }
 
   #composeFile(

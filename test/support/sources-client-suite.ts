@@ -96,10 +96,8 @@ export async function readPaths(directory: string): Promise<NarInfo[]> {
   return infos.filter((info) => info !== undefined);
 }
 
-/** The source of hello, wherever the internet has it by now. */
 async function readHello({ sources, internet }: PackageSet): Promise<Buffer> {
-  const { path: place = '' } = sources['hello'] ?? {};
-  return readFile(path.join(internet.directory, place)).catch(() => readFile(path.join(internet.directory, 'moved')));
+  return readFile(path.join(internet.directory, sources['hello']?.path ?? ''));
 }
 
 /** Builds an expression in a client that has no substituter, and no network but the site's. */

@@ -41,7 +41,8 @@ export async function openSourcesCrossing(): Promise<SourcesCrossing> {
     await writeFile(path.join(emptyFolder, 'nix-cache-info'), 'StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 40\n');
     const mirror = path.join(nix.directory, 'mirror');
     const emptyUpstream = `file://${emptyFolder}`;
-    const env = { ...nix.env, NIX_PATH: `nixpkgs=${set.nixpkgs}` };
+    const cache = path.join(nix.directory, 'cache');
+    const env = { ...nix.env, NIX_PATH: `nixpkgs=${set.nixpkgs}`, XDG_CACHE_HOME: cache };
     const collectArguments: SourcesCrossing['collectArguments'] = (attributes, into, flags = []) => [
       'collect',
       '-f',
