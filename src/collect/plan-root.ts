@@ -77,6 +77,8 @@ export async function planRoot(inputs: PlanRootInputs): Promise<PlannedRoot> {
 /** The closure of the paths, as their narinfos tell. */
 async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<PlannedScope> {
   for (const drvPath of root.derivations ?? []) await sources.learnFrom(drvPath);
+  for (const source of root.sources ?? []) sources.add(source);
+  const kind = root.sources === undefined ? 'runtime' : 'fixed-output';
   const paths = new Map<StorePath, PlannedMember>();
   const problems: CollectProblem[] = [];
   const wantedBy = new Map<StorePath, StorePath>();
@@ -94,8 +96,6 @@ async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<Pla
     return found.references;
   });
   return { rootPaths: root.paths, paths, problems, builds: [] };
-  for (const source of root.sources ?? []) sources.add(source);
-  const kind = root.sources === undefined ? 'runtime' : 'fixed-output';
 }
 
 async function planTargets(
