@@ -10,7 +10,7 @@ import { type ResolvedRoot, type RootSources, resolveRoots } from '../collect/re
 import { parseRootRequests, type RootRequest } from '../collect/root-request.ts';
 import type { Config } from '../config/config.ts';
 import { DEFAULT_UPSTREAM } from '../config/default-trust.ts';
-import { readDerivationOutputNames, readDerivationOutputs } from '../evaluate/derivation-outputs.ts';
+import { findDerivationOutputs, readDerivationOutputNames } from '../evaluate/derivation-outputs.ts';
 import { evaluateInstallable } from '../evaluate/installable.ts';
 import { openLocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
@@ -40,6 +40,8 @@ export interface CollectOptions extends CommonOptions, UpstreamOptions, Evaluati
   /** False with --no-drvs. */
   readonly drvs: boolean;
   readonly sourcesOnly?: boolean;
+  /** A want list, besides roots or in their place. */
+  readonly want?: string;
 }
 
 export function addCollectOptions(command: Command): Command {
@@ -93,7 +95,7 @@ export async function openCollecting(
   config: Config,
   run: CommandRun,
 ): Promise<Collecting> {
-  if (texts.length === 0 && options.file === undefined) {
+  if (texts.length === 0 && options.file === undefined && options.want === undefined) {
     throw new NixferryError('usage', 'no root is given', {
       hint: 'name what to carry: a store path, nixpkgs#hello, channel:nixos-26.05, a file of store paths, or a name from nixferry.toml',
     });
@@ -189,7 +191,7 @@ async function resolveAll(
     evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, settings, signal }),
     explore: (installable) =>
       evaluations.open({ ...evaluating, installable }, { storeDir, workingDirectory, onProgress, signal }),
-    outputs: (drvPath, wanted) => readDerivationOutputs(drvPath, wanted, storeDir, readFile),
+    outputs: (drvPath, wanted) => findDerivationOutputs(drvPath, wanted, storeDir, readFile),
     outputNames: (drvPath) => readDerivationOutputNames(drvPath, storeDir, readFile),
     onOnlyRun: (request) =>
       output.warn(

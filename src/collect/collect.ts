@@ -5,6 +5,7 @@ import type { OnProgress } from '../base/progress.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
 import { type SourceAttempt, SourceMissing } from '../sources/source-supply.ts';
+import { carryRealisations } from './carry-realisations.ts';
 import { buildSource, type FetchedPath, type FetchInputs, fetchPath } from './fetch-path.ts';
 import type { PlannedPath } from './path-finder.ts';
 import type { CollectPlan, CollectProblem } from './plan.ts';
@@ -68,6 +69,10 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
     finish(path, () => buildSource(path.source, attempts, { ...inputs, onBytes }));
   await mapConcurrent(toBuild, inputs.jobs, buildOne, signal);
   const blocked = await queue.finish();
+  await carryRealisations(
+    mirror,
+    plan.roots.flatMap(({ carried }) => carried.realisations),
+  );
   const problems = [...plan.problems, ...failures.values(), ...blocked];
   onProgress({ type: 'phase', phase: 'record roots' });
   return {

@@ -1,14 +1,23 @@
+import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { shortestWays } from '../closure/chains.ts';
 import { type DerivationGraph, loadDerivationGraph } from '../closure/derivation-graph.ts';
-import { computeScopes, type MissingPath, type Reason, type ScopeClosure } from '../closure/scopes.ts';
+import { type RealisationKeysOf, realisationKeys } from '../closure/realisation-keys.ts';
+import {
+  computeScopes,
+  type MissingPath,
+  type RealisedOutput,
+  type Reason,
+  type ScopeClosure,
+} from '../closure/scopes.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
 import { crawl } from './crawl.ts';
 import type { KnownSources } from './known-sources.ts';
 import type { FoundPath, PathFinder } from './path-finder.ts';
 import type { CollectProblem } from './plan.ts';
+import type { FoundRealisation, RealisationFinder } from './realisation-finder.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
 
 /** What a root carries at one scope, and where each path is to be had. */
@@ -19,6 +28,8 @@ export interface PlannedScope {
   readonly problems: readonly CollectProblem[];
   /** Derivations that a client has to build itself. */
   readonly builds: readonly StorePath[];
+  /** By these clients find outputs of floating derivations, so that they need not build them. */
+  readonly realisations: readonly FoundRealisation[];
 }
 
 export interface PlannedMember {
@@ -51,6 +62,7 @@ export type ReadDerivation = (drvPath: StorePath) => Promise<Buffer | undefined>
 export interface PlanRootInputs {
   readonly root: ResolvedRoot;
   readonly finder: PathFinder;
+  readonly realisations: RealisationFinder;
   readonly sources: KnownSources;
   /** Scopes to work out beside the root's own. */
   readonly compare: readonly Scope[];
@@ -61,10 +73,15 @@ export interface PlanRootInputs {
   readonly onProgress: OnProgress;
 }
 
-/** Works out what one root needs; a root without derivations has one scope, `run`. */
+/**
+ * Works out what one root needs; a root without derivations has one scope, `run`.
+ * @throws NixferryError `bad-root` for a root at `run` whose path is decided only by building it, when no cache knows it.
+ */
 export async function planRoot(inputs: PlanRootInputs): Promise<PlannedRoot> {
   const { root, compare } = inputs;
-  const wanted = SCOPES.filter((scope) => scope === root.scope || compare.includes(scope));
+  // A root that is only run was evaluated without what the wider scopes carry.
+  const isCompared = (scope: Scope) => root.scope !== 'run' && compare.includes(scope);
+  const wanted = SCOPES.filter((scope) => scope === root.scope || isCompared(scope));
   const scopes =
     root.targets.length === 0
       ? new Map<Scope, PlannedScope>([[root.scope, await planPaths(inputs)]])
@@ -95,14 +112,14 @@ async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<Pla
     }
     return found.references;
   });
-  return { rootPaths: root.paths, paths, problems, builds: [] };
+  return { rootPaths: root.paths, paths, problems, builds: [], realisations: [] };
 }
 
 async function planTargets(
   inputs: PlanRootInputs,
   wanted: readonly Scope[],
 ): Promise<ReadonlyMap<Scope, PlannedScope>> {
-  const { root, finder, sources, carries, readDerivation, storeDir, signal, onProgress } = inputs;
+  const { root, finder, realisations, sources, carries, readDerivation, storeDir, signal, onProgress } = inputs;
   onProgress({ type: 'phase', phase: 'read derivations' });
   const graph = await loadDerivationGraph({
     roots: root.targets.map(({ drvPath }) => drvPath),
@@ -111,6 +128,7 @@ async function planTargets(
     signal,
   });
   sources.learn(graph);
+  const keysOf = realisationKeys({ graph, read: readDerivation, signal });
   onProgress({ type: 'phase', phase: 'read narinfos' });
   const closures = await computeScopes({
     graph,
@@ -120,23 +138,44 @@ async function planTargets(
     scopes: wanted,
     find: async (path) => {
       const found = await finder.find(path);
-      return found && { references: found.references, substitutable: finder.isPublic(found) };
+      if (found === undefined) return undefined;
+      // What a realisation of a cache leads to is to be had from there; content-addressed, it may bear no signature.
+      return { references: found.references, substitutable: finder.isPublic(found) || realisations.isRealised(path) };
     },
+    realisation: async (drvPath, outputName) => realisations.find(await keysOf(drvPath, outputName)),
     withDerivations: carries.withDerivations ?? true,
     sourcesOnly: carries.sourcesOnly ?? false,
     signal,
   });
   const scopes = new Map<Scope, PlannedScope>();
-  for (const scope of wanted) scopes.set(scope, await planScope(closures[scope], graph, root, finder));
+  for (const scope of wanted) {
+    if (scope === 'run') refuseUnknown(closures[scope], graph, root);
+    scopes.set(scope, await planScope(closures[scope], graph, keysOf, inputs));
+  }
   return scopes;
 }
 
+/** What cannot even be named cannot be carried to be run. */
+function refuseUnknown({ missing }: ScopeClosure, graph: DerivationGraph, { scope }: ResolvedRoot): void {
+  if (scope !== 'run') return;
+  const unknown = missing.find(({ path, kind, chain }) => {
+    return kind === 'derivation' && chain.length === 0 && graph.find(path)?.problem === undefined;
+  });
+  if (unknown === undefined) return;
+  throw new NixferryError(
+    'bad-root',
+    `what ${unknown.path} gives is known only once it is built, and no cache says what it was`,
+    { hint: 'build it with `nix build`, then name the store path that came out' },
+  );
+}
+
 async function planScope(
-  { paths, built, missing }: ScopeClosure,
+  closure: ScopeClosure,
   graph: DerivationGraph,
-  root: ResolvedRoot,
-  finder: PathFinder,
+  keysOf: RealisationKeysOf,
+  { root, finder, realisations }: PlanRootInputs,
 ): Promise<PlannedScope> {
+  const { paths, built, missing, realised } = closure;
   const members = new Map<StorePath, PlannedMember>();
   const chainOf = chainsFrom(graph, root);
   for (const [path, reason] of paths) {
@@ -144,8 +183,19 @@ async function planScope(
     if (found === undefined) throw new Error(`${path} was found and is gone`);
     members.set(path, { found, reason, ...(found.kind === 'source' ? { chain: chainOf(found.source.drvPath) } : {}) });
   }
-  const problems = missing.map((hole): CollectProblem => ({ ...explainHole(hole, finder), chain: hole.chain }));
-  return { rootPaths: rootPathsOf(root, graph, members), paths: members, problems, builds: [...built.keys()] };
+  const problems = missing.map((hole) => Object.assign(explainHole(hole, finder), { chain: hole.chain }));
+  const found = new Map<string, FoundRealisation>();
+  for (const { drvPath, outputName, path } of realised) {
+    const files = await realisations.filesFor(await keysOf(drvPath, outputName), path);
+    for (const file of files) found.set(file.name, file);
+  }
+  return {
+    rootPaths: rootPathsOf(root, graph, members, realised),
+    paths: members,
+    problems,
+    builds: [...built.keys()],
+    realisations: [...found.values()],
+  };
 }
 
 /** Says by which derivations a derivation is wanted: the shortest way from the root to it, itself left out. */
@@ -166,12 +216,14 @@ function rootPathsOf(
   root: ResolvedRoot,
   graph: DerivationGraph,
   carried: ReadonlyMap<StorePath, PlannedMember>,
+  realised: readonly RealisedOutput[],
 ): readonly StorePath[] {
+  const known = new Map(realised.map(({ drvPath, outputName, path }) => [`${drvPath}!${outputName}`, path]));
   const own = root.targets.filter(({ variant }) => variant === undefined);
   const outputs = own.flatMap(({ drvPath, outputs: names }) =>
-    (graph.find(drvPath)?.outputs ?? []).flatMap(({ name, path }) =>
-      path !== undefined && names.includes(name) ? [path] : [],
-    ),
+    (graph.find(drvPath)?.outputs ?? [])
+      .filter(({ name }) => names.includes(name))
+      .flatMap(({ name, path }) => path ?? known.get(`${drvPath}!${name}`) ?? []),
   );
   const built = outputs.filter((path) => carried.has(path));
   return built.length > 0 ? built : own.map(({ drvPath }) => drvPath).filter((drvPath) => carried.has(drvPath));

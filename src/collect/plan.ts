@@ -9,6 +9,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import { KnownSources } from './known-sources.ts';
 import { downloadBytesOf, type FoundPath, narSizeBytesOf, PathFinder, type PlannedPath } from './path-finder.ts';
 import { type CarryOptions, type PlannedRoot, planRoot, type ReadDerivation } from './plan-root.ts';
+import { RealisationFinder, type RealisationSource } from './realisation-finder.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
 
 export type ProblemKind =
@@ -65,7 +66,7 @@ export interface PlanInputs {
   readonly mirror: Mirror | undefined;
   readonly mirrorDirectory: string;
   readonly storeDir: string;
-  readonly upstreams: NarInfoFinder;
+  readonly upstreams: NarInfoFinder & RealisationSources;
   /** Stores of this machine, asked in this order for what no upstream has. */
   readonly localStores: readonly LocalStore[];
   /** Wanted for roots with derivations. */
@@ -88,6 +89,11 @@ export interface NarInfoFinder {
   ): Promise<{ readonly upstream: Upstream; readonly info: NarInfo } | undefined>;
 }
 
+/** Asked in their order for realisations. */
+export interface RealisationSources {
+  readonly upstreams?: readonly RealisationSource[];
+}
+
 /**
  * Works out what each root needs at its scope, and for every path whether it is here already, to be fetched, or a problem. Reads narinfos
  * and derivations only. A path is taken from an upstream when a trusted key signed it, or when its `CA:` explains its name (its contents are
@@ -99,10 +105,22 @@ export async function planCollect(inputs: PlanInputs): Promise<CollectPlan> {
   const { compare = [], carries = {}, readDerivation = async () => undefined, storeDir, supply } = inputs;
   const sources = new KnownSources({ readDerivation, storeDir, supply });
   const finder = new PathFinder({ ...inputs, sources, onFound: () => onProgress({ type: 'advance', items: 1 }) });
+  const realisations = new RealisationFinder({ ...inputs, upstreams: inputs.upstreams.upstreams ?? [] });
   const planned: PlannedRoot[] = [];
   for (const root of roots) {
     planned.push(
-      await planRoot({ root, finder, sources, compare, carries, readDerivation, storeDir, signal, onProgress }),
+      await planRoot({
+        root,
+        finder,
+        realisations,
+        sources,
+        compare,
+        carries,
+        readDerivation,
+        storeDir,
+        signal,
+        onProgress,
+      }),
     );
   }
   const wanted = new Map<StorePath, FoundPath>();

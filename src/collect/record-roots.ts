@@ -29,7 +29,7 @@ async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise
     rootPaths: rootPaths.map(baseNameOf),
     paths: closure.paths.map(({ storePath }) => baseNameOf(storePath)),
     complete: closure.missing.length === 0 && carried.problems.length === 0,
-    ...(targets.length === 0
+    ...(targets.length === 0 || scope === 'run'
       ? {}
       : {
           targets: targets.map(recordedTarget),

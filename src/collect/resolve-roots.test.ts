@@ -45,7 +45,7 @@ test('resolveRoots names a root after its path, its channel or its attribute', a
       evaluate: async () => ({ isNixos: false, derivations: [{ drvPath: DRV, outputs: ['out'] }] }),
       outputs: async (drvPath, wanted) => {
         assert.deepEqual([drvPath, wanted], [DRV, ['out']]);
-        return [B];
+        return [{ name: 'out', path: B }];
       },
     }),
   );
@@ -85,7 +85,7 @@ test('resolveRoots carries a NixOS configuration so that it can be changed, unle
   const ask = sources({
     evaluate: async () => ({ isNixos: true, derivations: [{ drvPath: DRV, outputs: ['out'] }] }),
     explore: async () => explored,
-    outputs: async () => [B],
+    outputs: async () => [{ name: 'out', path: B }],
   });
   const [changeable] = await resolveRoots([SYSTEM], ask);
   assert.deepEqual(
@@ -94,6 +94,17 @@ test('resolveRoots carries a NixOS configuration so that it can be changed, unle
   );
   const [runnable] = await resolveRoots([SYSTEM], ask, 'run');
   assert.deepEqual([runnable?.scope, runnable?.targets, runnable?.paths], ['run', [], [B]]);
+});
+
+test('resolveRoots leaves it to caches at run what a derivation gives whose output is not known before it is built', async () => {
+  const ask = sources({
+    evaluate: async () => ({ isNixos: false, derivations: [{ drvPath: DRV, outputs: ['out'] }] }),
+    outputs: async () => [{ name: 'out', path: undefined }],
+  });
+  const byFile = { kind: 'derivation', request: DRV, path: DRV } as const;
+  for (const root of await resolveRoots([SYSTEM, byFile], ask, 'run')) {
+    assert.deepEqual([root.scope, root.paths, root.targets], ['run', [], [{ drvPath: DRV, outputs: ['out'] }]]);
+  }
 });
 
 test('resolveRoots evaluates once when a scope above run is asked for', async () => {

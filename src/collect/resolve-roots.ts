@@ -1,10 +1,11 @@
 import { NixferryError } from '../base/errors.ts';
 import type { Target } from '../closure/scopes.ts';
-import type { EvaluatedRoot, Installable } from '../evaluate/installable.ts';
-import type { RootEvaluationInput, Scope } from '../mirror/roots.ts';
+import type { DerivationOutputPath } from '../evaluate/derivation-outputs.ts';
+import type { EvaluatedDerivation, EvaluatedRoot, Installable } from '../evaluate/installable.ts';
+import type { FlakeReference, RootEvaluationInput, Scope } from '../mirror/roots.ts';
 import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
-import type { RootRequest } from './root-request.ts';
 import type { FixedSource } from '../sources/fixed-source.ts';
+import type { RootRequest } from './root-request.ts';
 
 /** A root as what Nix makes of it. */
 export interface ResolvedRoot {
@@ -18,10 +19,13 @@ export interface ResolvedRoot {
   readonly fromDerivation: boolean;
   /** These derivations, where `paths` says what to carry. */
   readonly derivations?: readonly StorePath[];
-  readonly scope: Scope;
   /** What their derivations say of the paths, where these are the sources of a package set. */
   readonly sources?: readonly FixedSource[];
-  /** What Nix is asked to build: the root's derivations, then those of its variants. Empty at `run`, and where there are no derivations. */
+  readonly scope: Scope;
+  /**
+   * What Nix is asked to build: the root's derivations, then those of its variants. Empty where there are no derivations, and at `run` where their
+   * outputs are known before they are built.
+   */
   readonly targets: readonly Target[];
   readonly evaluationInputs: readonly EvaluationInput[];
 }
@@ -31,6 +35,9 @@ export interface EvaluationInput {
   readonly kind: RootEvaluationInput['kind'];
   readonly name: string;
   readonly storePath: StorePath;
+  /** Of a node of flake.lock, as that has it. */
+  readonly locked?: FlakeReference;
+  readonly original?: FlakeReference;
 }
 
 /** What evaluating in a store of its own found out. */
@@ -50,7 +57,8 @@ export interface RootSources {
   evaluate(installable: Installable): Promise<EvaluatedRoot>;
   /** Variants and all that evaluation reads, too. */
   explore(installable: Installable): Promise<ExploredRoot>;
-  outputs(drvPath: string, wanted: 'all' | readonly string[]): Promise<readonly StorePath[]>;
+  /** Without a path where that is decided only by building. */
+  outputs(drvPath: string, wanted: 'all' | readonly string[]): Promise<readonly DerivationOutputPath[]>;
   outputNames(drvPath: StorePath): Promise<readonly string[]>;
   /** Called with the request of a root that has no derivations, and is carried at `run` although more was asked for. */
   onOnlyRun(request: string): void;
@@ -93,8 +101,11 @@ async function resolveRequest(
     return { paths: [], fromDerivation: true, scope, targets, evaluationInputs: [] };
   }
   if (request.kind !== 'derivation' && scope !== undefined && scope !== 'run') sources.onOnlyRun(request.request);
-  const derivations = request.kind === 'derivation' ? [readStorePath(request.path, sources.storeDir)] : [];
-  return runOnly(await pathsOf(request, sources), derivations);
+  if (request.kind === 'derivation') {
+    const drvPath = readStorePath(request.path, sources.storeDir);
+    return runDerivations([{ drvPath, outputs: 'all' }], sources);
+  }
+  return runOnly(await pathsOf(request, sources), []);
 }
 
 async function resolveInstallable(
@@ -104,11 +115,7 @@ async function resolveInstallable(
 ): Promise<Resolution> {
   if (scope === undefined || scope === 'run') {
     const { isNixos, derivations } = await sources.evaluate(installable);
-    if (scope === 'run' || !isNixos) {
-      const outputs = derivations.map(({ drvPath, outputs: wanted }) => sources.outputs(drvPath, wanted));
-      const drvPaths = derivations.map(({ drvPath }) => parseStorePath(drvPath, sources.storeDir));
-      return runOnly((await Promise.all(outputs)).flat(), drvPaths);
-    }
+    if (scope === 'run' || !isNixos) return runDerivations(derivations, sources);
   }
   const { targets, inputs } = await sources.explore(installable);
   return {
@@ -120,20 +127,43 @@ async function resolveInstallable(
   };
 }
 
+/** Their outputs, where these are known; else caches are to be asked what they are. */
+async function runDerivations(
+  derivations: readonly (Omit<EvaluatedDerivation, 'outputs'> & { readonly outputs: 'all' | readonly string[] })[],
+  sources: RootSources,
+): Promise<Resolution> {
+  const targets: Target[] = [];
+  const paths: StorePath[] = [];
+  let isKnown = true;
+  for (const { drvPath, outputs: wanted } of derivations) {
+    const outputs = await sources.outputs(drvPath, wanted);
+    targets.push({ drvPath: parseStorePath(drvPath, sources.storeDir), outputs: outputs.map(({ name }) => name) });
+    for (const { path } of outputs) {
+      if (path === undefined) isKnown = false;
+      else paths.push(path);
+    }
+  }
+  if (isKnown) {
+    return runOnly(
+      paths,
+      targets.map(({ drvPath }) => drvPath),
+    );
+  }
+  return { paths: [], fromDerivation: true, scope: 'run', targets, evaluationInputs: [] };
+}
+
 function runOnly(paths: readonly StorePath[], derivations: readonly StorePath[]): Resolution {
   const fromDerivation = derivations.length > 0;
   return { paths: [...new Set(paths)], fromDerivation, derivations, scope: 'run', targets: [], evaluationInputs: [] };
 }
 
 async function pathsOf(
-  request: Exclude<RootRequest, { kind: 'installable' }>,
+  request: Exclude<RootRequest, { kind: 'installable' | 'derivation' }>,
   sources: RootSources,
 ): Promise<readonly StorePath[]> {
   switch (request.kind) {
     case 'store-path':
       return [readStorePath(request.path, sources.storeDir)];
-    case 'derivation':
-      return sources.outputs(request.path, 'all');
     case 'list':
       return Array.fromAsync(sources.list(request.source));
     case 'channel':

@@ -19,21 +19,39 @@ export async function readDerivationOutputs(
   storeDir: string,
   read: ReadDerivationFile = readLocally,
 ): Promise<StorePath[]> {
+  const outputs = await findDerivationOutputs(drvPath, wanted, storeDir, read);
+  return outputs.map(({ name, path }) => {
+    if (path !== undefined) return path;
+    throw new NixferryError('bad-root', `the path of output '${name}' of ${drvPath} is known only once it is built`, {
+      hint: 'build it with `nix build`, then name the store path that came out',
+    });
+  });
+}
+
+/** An output that was asked for; `path` is undefined where it is decided only by building. */
+export interface DerivationOutputPath {
+  readonly name: string;
+  readonly path: StorePath | undefined;
+}
+
+/**
+ * As `readDerivationOutputs`, with the outputs of which no path is known.
+ * @throws NixferryError `bad-root` when the file is missing or no derivation, or when an output is unknown.
+ */
+export async function findDerivationOutputs(
+  drvPath: string,
+  wanted: 'all' | readonly string[],
+  storeDir: string,
+  read: ReadDerivationFile = readLocally,
+): Promise<DerivationOutputPath[]> {
   const { outputs } = await readDerivation(drvPath, storeDir, read);
   const names = wanted === 'all' ? [...outputs.keys()] : wanted;
   return names.map((name) => {
     const output = outputs.get(name);
-    if (output === undefined) {
-      throw new NixferryError('bad-root', `${drvPath} has no output '${name}'`, {
-        hint: `its outputs are: ${[...outputs.keys()].join(', ')}`,
-      });
-    }
-    if (output.path === undefined) {
-      throw new NixferryError('bad-root', `the path of output '${name}' of ${drvPath} is known only once it is built`, {
-        hint: 'build it with `nix build`, then name the store path that came out',
-      });
-    }
-    return output.path;
+    if (output !== undefined) return { name, path: output.path };
+    throw new NixferryError('bad-root', `${drvPath} has no output '${name}'`, {
+      hint: `its outputs are: ${[...outputs.keys()].join(', ')}`,
+    });
   });
 }
 
