@@ -74,6 +74,7 @@ const SYSTEM = {
   installable: { kind: 'flake', reference: '.#web', outputs: 'default' },
 } as const;
 const explored = {
+  isNixos: true,
   targets: [
     { drvPath: DRV, outputs: ['out'] },
     { drvPath: DRV, outputs: ['out'], variant: 'fish' },
@@ -110,6 +111,18 @@ test('resolveRoots leaves it to caches at run what a derivation gives whose outp
 test('resolveRoots evaluates once when a scope above run is asked for', async () => {
   const [root] = await resolveRoots([SYSTEM], sources({ explore: async () => explored }), 'rebuild');
   assert.deepEqual([root?.scope, root?.name], ['rebuild', 'web']);
+});
+
+test('resolveRoots evaluates once what is called a NixOS configuration, and carries it to be run when it is none', async () => {
+  const reference = '/etc/nixos#nixosConfigurations.web.pkgs.hello';
+  const named = { ...SYSTEM, installable: { ...SYSTEM.installable, reference } };
+  const [changeable] = await resolveRoots([named], sources({ explore: async () => explored }));
+  assert.deepEqual([changeable?.scope, changeable?.targets], ['reconfigure', explored.targets]);
+  const targets = [{ drvPath: DRV, outputs: ['out'] }];
+  const outputs: RootSources['outputs'] = async () => [{ name: 'out', path: B }];
+  const none = sources({ explore: async () => ({ isNixos: false, targets, inputs: [] }), outputs });
+  const [runnable] = await resolveRoots([named], none);
+  assert.deepEqual([runnable?.scope, runnable?.targets, runnable?.paths], ['run', [], [B]]);
 });
 
 test('resolveRoots takes a .drv file as its own target, and says of a path that it can only be run', async () => {

@@ -42,6 +42,8 @@ export interface EvaluationInput {
 
 /** What evaluating in a store of its own found out. */
 export interface ExploredRoot {
+  /** A whole NixOS, of which people will want to change options. */
+  readonly isNixos: boolean;
   readonly targets: readonly Target[];
   readonly inputs: readonly EvaluationInput[];
 }
@@ -113,11 +115,18 @@ async function resolveInstallable(
   sources: RootSources,
   scope: Scope | undefined,
 ): Promise<Resolution> {
-  if (scope === undefined || scope === 'run') {
+  const expectsNixos = scope === undefined && namesNixos(installable);
+  if (scope === 'run' || (scope === undefined && !expectsNixos)) {
     const { isNixos, derivations } = await sources.evaluate(installable);
     if (scope === 'run' || !isNixos) return runDerivations(derivations, sources);
   }
-  const { targets, inputs } = await sources.explore(installable);
+  const { isNixos, targets, inputs } = await sources.explore(installable);
+  if (expectsNixos && !isNixos) {
+    return runDerivations(
+      targets.filter(({ variant }) => variant === undefined),
+      sources,
+    );
+  }
   return {
     paths: [],
     fromDerivation: true,
@@ -125,6 +134,12 @@ async function resolveInstallable(
     targets,
     evaluationInputs: inputs,
   };
+}
+
+/** Whether it is worth trying at once what is done for a NixOS: evaluating one takes long, and the quick way would be another time. */
+function namesNixos(installable: Installable): boolean {
+  const text = installable.kind === 'flake' ? installable.reference : installable.attribute;
+  return /(?:^|[#.])nixosConfigurations\./.test(text);
 }
 
 /** Their outputs, where these are known; else caches are to be asked what they are. */
