@@ -20,10 +20,21 @@ test('formatClientConfig says in every format what keeps a client off the intern
     ]) {
       assert.ok(config.includes(part), `${format}: ${part}`);
     }
-    assert.ok(!config.includes(`${URL_TEXT}/`), `${format}: no slash at the end, Nix adds its own`);
+    const bare = config.replaceAll(`${URL_TEXT}/hashed`, '');
+    assert.ok(!bare.includes(`${URL_TEXT}/`), `${format}: no slash at the end, Nix adds its own`);
     assert.ok(!config.includes('flake-registry'), format);
     assert.match(config, /\n$/);
     assert.ok(config.split('\n').every((line) => line.length <= 180 || !line.trim().startsWith('#')));
+  }
+});
+
+test('formatClientConfig has sources asked for by their hashes where a server answers that', () => {
+  for (const format of CLIENT_CONFIG_FORMATS) {
+    const config = formatClientConfig({ format, url: URL_TEXT, publicKeys: [KEY] });
+    assert.match(config, /hashed-mirrors\b.*http:\/\/mirror\.lan:8080\/hashed/, format);
+    assert.match(config, /NIX_HASHED_MIRRORS\b.*http:\/\/mirror\.lan:8080\/hashed/, format);
+    const fromFolder = formatClientConfig({ format, url: 'file:///srv/mirror', publicKeys: [KEY] });
+    assert.doesNotMatch(fromFolder, /hashed/i, format);
   }
 });
 

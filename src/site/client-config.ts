@@ -1,7 +1,7 @@
 import { NixferryError } from '../base/errors.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { formatPublicKey, parsePublicKey } from '../nix/signature.ts';
-import { ABSENT_REGISTRY, type ClientSetting, CURL_FLAGS, CURL_FLAGS_WHY, clientSettings } from './client-settings.ts';
+import { ABSENT_REGISTRY, builderEnvironment, type ClientSetting, clientSettings } from './client-settings.ts';
 
 export const CLIENT_CONFIG_FORMATS = ['nixos', 'nix-conf', 'nixos-install', 'shell'] as const;
 export type ClientConfigFormat = (typeof CLIENT_CONFIG_FORMATS)[number];
@@ -26,40 +26,54 @@ export function formatClientConfig(options: ClientConfigOptions): string {
   const settings = clientSettings({ url, publicKeys, flakes: options.flakes ?? false });
   switch (options.format) {
     case 'nixos':
-      return formatNixos(settings);
+      return formatNixos(settings, url);
     case 'nix-conf':
-      return formatNixConf(settings);
+      return formatNixConf(settings, url);
     case 'nixos-install':
       return formatNixosInstall(settings, url);
     case 'shell':
-      return formatShell(settings);
+      return formatShell(settings, url);
   }
 }
 
-function formatNixConf(settings: readonly ClientSetting[]): string {
+function formatNixConf(settings: readonly ClientSetting[], url: string): string {
   return joinBlocks([
     comment(
       'For /etc/nix/nix.conf. Remove lines with the same names from that file, and lines that begin with extra-substituters. Then restart the daemon: systemctl restart nix-daemon',
     ),
     ...settings.map((setting) => nixConfBlock(setting)),
     [
-      ...comment(CURL_FLAGS_WHY),
-      ...comment('This one belongs to the daemon: type systemctl edit nix-daemon, and enter these two lines:'),
+      ...comment(
+        'What follows belongs to the daemon: type systemctl edit nix-daemon, and enter the lines that are set in:',
+      ),
       '#   [Service]',
-      `#   Environment="NIX_CURL_FLAGS=${CURL_FLAGS}"`,
+      ...builderLines(url, '', (name, value) => `#   Environment="${name}=${value}"`),
     ],
   ]);
 }
 
-function formatShell(settings: readonly ClientSetting[]): string {
+function formatShell(settings: readonly ClientSetting[], url: string): string {
   return joinBlocks([
     comment(
       'For one shell, or for a script: paste it. Where Nix works through its daemon, these settings count only for root and for those whom trusted-users in /etc/nix/nix.conf names.',
     ),
     [`export NIX_CONFIG="$(cat <<'END_OF_NIX_CONFIG'`, joinBlocks(settings.map(nixConfBlock)).trimEnd()],
     ['END_OF_NIX_CONFIG', ')"'],
-    [...comment(CURL_FLAGS_WHY), `export NIX_CURL_FLAGS='${CURL_FLAGS}'`],
+    exports(url),
   ]).replace('\n\nEND_OF_NIX_CONFIG', '\nEND_OF_NIX_CONFIG');
+}
+
+function exports(url: string): string[] {
+  return builderLines(url, '', (name, value) => `export ${name}='${value}'`);
+}
+
+/** Each variable with its reason. */
+function builderLines(url: string, indent: string, format: (name: string, value: string) => string): string[] {
+  const lines: string[] = [];
+  for (const { name, value, why } of builderEnvironment(url)) {
+    for (const line of [...comment(why), format(name, value)]) lines.push(`${indent}${line}`);
+  }
+  return lines;
 }
 
 function formatNixosInstall(settings: readonly ClientSetting[], url: string): string {
@@ -76,7 +90,7 @@ function formatNixosInstall(settings: readonly ClientSetting[], url: string): st
       }),
       ')',
     ],
-    [...comment(CURL_FLAGS_WHY), `export NIX_CURL_FLAGS='${CURL_FLAGS}'`],
+    exports(url),
     [
       ...comment(
         `With a flake, add --flake FOLDER#NAME. Put the output of nixferry client-config --format nixos --url ${url} into the configuration too, so that the new system goes on with the mirror.`,
@@ -86,7 +100,7 @@ function formatNixosInstall(settings: readonly ClientSetting[], url: string): st
   ]);
 }
 
-function formatNixos(settings: readonly ClientSetting[]): string {
+function formatNixos(settings: readonly ClientSetting[], url: string): string {
   const lines = settings.flatMap((setting) => ['', ...nixosBlock(setting)]).slice(1);
   return joinBlocks([
     comment(
@@ -99,8 +113,7 @@ function formatNixos(settings: readonly ClientSetting[]): string {
       ...lines.map((line) => (line === '' ? '' : `    ${line}`)),
       '  };',
       '',
-      ...comment(CURL_FLAGS_WHY).map((line) => `  ${line}`),
-      `  systemd.services.nix-daemon.environment.NIX_CURL_FLAGS = "${CURL_FLAGS}";`,
+      ...builderLines(url, '  ', (name, value) => `systemd.services.nix-daemon.environment.${name} = "${value}";`),
       '}',
     ],
   ]);

@@ -21,10 +21,31 @@ export interface ClientSettingsOptions {
 /** Every Nix takes a registry file that does not exist for an empty one; up to 2.8, an empty setting makes all look-ups fail instead. */
 export const ABSENT_REGISTRY = '/var/empty/flake-registry.json';
 
-/** Curl, as the fetchers of nixpkgs call it, otherwise waits minutes for each address of the internet. */
-export const CURL_FLAGS = '--connect-timeout 3 --retry 0';
-export const CURL_FLAGS_WHY =
-  'Builds that download something try its original address first. Without these they wait minutes for an internet that is not there.';
+/** What builders find in the environment of the daemon, or of Nix where there is none. */
+export interface BuilderVariable {
+  readonly name: string;
+  readonly value: string;
+  readonly why: string;
+}
+
+/** The fetchers of nixpkgs look at these. */
+export function builderEnvironment(url: string): BuilderVariable[] {
+  const variables = [
+    {
+      name: 'NIX_CURL_FLAGS',
+      // Curl otherwise waits minutes for each address of the internet.
+      value: '--connect-timeout 3 --retry 0',
+      why: 'Builds that download something try its original address first. Without these they wait minutes for an internet that is not there.',
+    },
+  ];
+  if (url.startsWith('file:')) return variables;
+  const hashed = {
+    name: 'NIX_HASHED_MIRRORS',
+    value: `${url}/hashed`,
+    why: 'And then they ask here for the file, by its hash.',
+  };
+  return [...variables, hashed];
+}
 
 /** The settings in the order to print them; all but those with `since` are known to Nix 2.4 and newer. */
 export function clientSettings({ url, publicKeys, flakes }: ClientSettingsOptions): ClientSetting[] {
@@ -78,7 +99,16 @@ export function clientSettings({ url, publicKeys, flakes }: ClientSettingsOption
       since: '2.19',
     },
   ];
+  if (!url.startsWith('file:')) settings.push(hashedMirrors(url));
   return flakes ? [...settings, ...flakeSettings(url)] : settings;
+}
+
+function hashedMirrors(url: string): ClientSetting {
+  return {
+    name: 'hashed-mirrors',
+    value: [`${url}/hashed`],
+    why: 'Sources that Nix fetches by itself are asked for here by their hashes, before the internet is.',
+  };
 }
 
 function flakeSettings(url: string): ClientSetting[] {
