@@ -78,9 +78,9 @@ test('nixos is a module that Nix parses and evaluates, and that forces the subst
   }
 });
 
-test('an absent registry stops the look-up on the internet and leaves the own names, with flakes', async () => {
+test('the absent registry of a mirror that is a folder stops the look-up on the internet and leaves the own names, with flakes', async () => {
   await using nix = await createNixEnvironment({
-    config: [formatClientConfig({ ...SHARED, format: 'nix-conf', flakes: true })],
+    config: [formatClientConfig({ ...SHARED, url: 'file:///srv/mirror', format: 'nix-conf', flakes: true })],
   });
   const missing = await nix.run('nix', ['eval', 'nixpkgs#x'], { exitCode: 'any' });
   assert.match(missing.stderr, /cannot find flake 'flake:nixpkgs' in the flake registries/);

@@ -100,6 +100,13 @@ export const LIMITS = {
   inventoryBytes: 8 * 1024 * 1024 * 1024,
   // Evaluating on the isolated side
   channelFileBytes: 256 * 1024 * 1024,
+  /** Of what clients asked for in vain: in the mirror, and of one serving process until it is written down. */
+  missesKept: 20_000,
+  missesInMemory: 20_000,
+  missFlushMs: 2000,
+  wantBytes: 64 * 1024 * 1024,
+  wantDerivations: 200_000,
+  wantDerivationsBytes: 512 * 1024 * 1024,
   evaluationInputsBytes: 64 * 1024 * 1024,
   // What show says of a shipment
   /** Addresses, licences and sources that are taken from one derivation. */

@@ -8,6 +8,7 @@ import { readCommonOptions } from './common-options.ts';
 import { formatBytes, formatCount } from './format.ts';
 import { describePlan, describeProblems } from './plan-report.ts';
 import type { CommandRun } from './run.ts';
+import type { OpenedWant } from './want-file.ts';
 
 /** A mirror that is open for writing, with what has just been collected into it. */
 export interface Collected extends AsyncDisposable {
@@ -21,12 +22,13 @@ export async function collectRoots(
   options: CollectOptions,
   run: CommandRun,
   command: 'nixferry collect' | 'nixferry export',
+  want?: OpenedWant,
 ): Promise<Collected> {
   const { output, signal } = run;
   markWithoutHelpers();
   const { config, mirrorDirectory } = await readCommonOptions(options);
   await using collecting = await openCollecting(texts, options, config, run);
-  const roots = await collecting.resolve();
+  const named = await collecting.resolve();
   const { storeDir, jobs } = collecting;
   const mirror = await openMirror(mirrorDirectory, {
     access: 'write',
@@ -36,7 +38,9 @@ export async function collectRoots(
   });
   try {
     for (const warning of mirror.warnings) output.warn(warning);
-    const plan = await collecting.plan({ mirror, mirrorDirectory }, roots);
+    const place = { mirror, mirrorDirectory };
+    const roots = [...named, ...((await want?.resolve(collecting, place)) ?? [])];
+    const plan = await collecting.plan(place, roots);
     output.say(describePlan(plan));
     const trustedKeys = await collecting.trustedKeys(mirror);
     const { upstreams, http } = collecting;

@@ -75,6 +75,11 @@ export const COMMANDS = {
     summary: 'say, signed, what this site holds; goes back to the sender',
     load: () => import('./commands/receipt.ts'),
   },
+  want: {
+    side: ISOLATED,
+    summary: 'write down, signed, what clients asked for in vain; goes back to the sender',
+    load: () => import('./commands/want.ts'),
+  },
   'client-config': {
     side: ISOLATED,
     summary: 'print the configuration that makes Nix use the mirror',

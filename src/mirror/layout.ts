@@ -38,6 +38,7 @@ export interface PrivateLayout {
   readonly lockInfoFile: string;
   readonly indexFile: string;
   readonly flatFilesFile: string;
+  readonly missesFile: string;
   readonly secretKeyFile: string;
   readonly publicKeyFile: string;
   readonly trustedKeysFolder: string;
@@ -60,6 +61,7 @@ export function privateLayout(directory: string): PrivateLayout {
     lockInfoFile: join(folder, 'lock-info.json'),
     indexFile: join(folder, 'index.sqlite'),
     flatFilesFile: join(folder, 'flat-files.sqlite'),
+    missesFile: join(folder, 'misses.sqlite'),
     secretKeyFile: join(folder, 'keys', 'secret'),
     publicKeyFile: join(folder, 'keys', 'public'),
     trustedKeysFolder: join(folder, 'keys', 'trusted'),

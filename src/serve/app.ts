@@ -47,6 +47,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   app.addHook('onRequest', refuseEarly);
   app.setNotFoundHandler((request, reply) => {
     context.log.info({ method: request.method, path: request.raw.url, client: request.ip }, 'not here');
+    context.misses.note(request.raw.url ?? '');
     return sendText(reply.header('cache-control', CACHE_NEVER), 404, 'not here');
   });
   app.setErrorHandler<FastifyError>((error, request, reply) => answerError(context, error, request, reply));
@@ -63,6 +64,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeFlakes(app, context);
   routeHealth(app, context);
   routeFrontPage(app, context);
+  app.addHook('onClose', () => context.misses[Symbol.asyncDispose]());
   refuseTunnels(app);
   return app;
 }

@@ -9,6 +9,7 @@ import { type CacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
+import { MissRecorder } from './miss-recorder.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
@@ -39,6 +40,7 @@ export interface ServeContext {
   readonly files: ServedFiles;
   readonly narInfos: NarInfoCache;
   readonly roots: RecordedRoots;
+  readonly misses: MissRecorder;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
@@ -56,7 +58,21 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const narInfos = new NarInfoCache({ files, storeDir, watch, log, maxBytes: cacheBytes(options.processes ?? 1) });
   const buffers = new TransferBuffers();
   const roots = new RecordedRoots(directory, storeDir);
-  return { directory, storeDir, priority, sendfileHeader, publicUrl, buffers, files, narInfos, roots, log, stopping };
+  const misses = new MissRecorder(privateLayout(directory).missesFile, log);
+  return {
+    directory,
+    storeDir,
+    priority,
+    sendfileHeader,
+    publicUrl,
+    buffers,
+    files,
+    narInfos,
+    roots,
+    misses,
+    log,
+    stopping,
+  };
 }
 
 /** Never so much that V8, which on a small machine allows itself little, would have no room left. */

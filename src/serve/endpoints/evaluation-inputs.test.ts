@@ -46,7 +46,6 @@ test('the list of evaluation inputs is a 500, and not an empty list, when a reco
 });
 
 test('parseEvaluationInputs refuses what is no such list, or that of a newer Nixferry', () => {
-  const parse = (value: unknown) => () => parseEvaluationInputs(Buffer.from(JSON.stringify(value)), 'there');
   assert.throws(parse({ format: 2 }), { code: 'newer-format' });
   assert.throws(parse([]), { code: 'damage' });
   assert.throws(parse({ format: 1, storeDir: '/nix/store', roots: [{ id: '../x' }] }), { code: 'damage' });
@@ -54,6 +53,10 @@ test('parseEvaluationInputs refuses what is no such list, or that of a newer Nix
   const inputs = [{ kind: 'flake', name: 'n', path: '--option' }];
   assert.throws(parse({ format: 1, storeDir: '/nix/store', roots: [{ ...root, inputs }] }), { code: 'damage' });
 });
+
+function parse(value: unknown) {
+  return () => parseEvaluationInputs(Buffer.from(JSON.stringify(value)), 'there');
+}
 
 function recordOf(name: string, paths: readonly StorePathBaseName[]): RootRecord {
   return {
