@@ -78,6 +78,15 @@ test('describeCheckedRoot names the side when a root was imported', () => {
   );
 });
 
+test('describeCheckedRoot says what is named of a root that was never complete', () => {
+  const output = missing('kmod', { kind: 'output', derivation: drv, lacks: [drv] });
+  assert.match(
+    describeCheckedRoot(checked({ missing: [output] }, { complete: false })),
+    /not all of it could be had when it was collected/,
+  );
+  assert.doesNotMatch(describeCheckedRoot(checked({ missing: [output] })), /could be had when/);
+});
+
 test('describeCheckedRoot says how a source is had that no cache has', () => {
   const source = missing('hello.tar.gz', { kind: 'fixed-output', derivation: drv });
   const text = describeCheckedRoot(checked({ missing: [source] }));

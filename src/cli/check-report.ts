@@ -30,6 +30,12 @@ export function describeCheckedRoot(checked: CheckedRoot): string {
   }
   lines.push(...indented(formatTable(rows), '  '));
   lines.push(...describeLimits(judged, result));
+  if (record?.complete === false && missing.some(({ kind }) => kind === 'output')) {
+    lines.push(
+      '  not all of it could be had when it was collected, and what that was is not recorded:',
+      '  of each way down to it, the highest output is named that a cache could give',
+    );
+  }
   for (const one of missing.slice(0, SHOWN_MISSING)) lines.push(...describeMissing(one, targets.length));
   if (missing.length > SHOWN_MISSING) lines.push(`  ... and ${missing.length - SHOWN_MISSING} more (--json lists all)`);
   if (missing.length > 0) lines.push(...whatToDo(checked));
