@@ -132,6 +132,21 @@ suite('check', () => {
     assert.deepEqual((await check(whole, 0, same)).missing, []);
   });
 
+  test('finds the sources of what was evaluated here in the store of this machine', async () => {
+    const { connected } = crossing;
+    const attributes = 'name = "own"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ source ];';
+    const expression = `let source = builtins.toFile "own-source" "echo own > $out"; in derivation { ${attributes} }`;
+    const [own = ''] = await connected.lines('nix-instantiate', ['--expr', expression]);
+    assert.deepEqual((await check(whole, 0, own)).missing, []);
+    const [source = ''] = await connected.lines('nix-store', ['--query', '--references', own]);
+    await rm(connected.physical(source));
+    const { missing } = await check(whole, 10, own);
+    assert.deepEqual(
+      missing.map(({ path: lost, kind }) => [lost, kind]),
+      [[source, 'path']],
+    );
+  });
+
   test('takes a path that lost its signature, or its file, for missing', async () => {
     const mirror = await copyOfMirror();
     const unsigned = await editNarInfo(mirror, /-linux-6\.6\.1$/, (text) => text.replaceAll(/^Sig: .*\n/gm, ''));

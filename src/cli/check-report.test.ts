@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { fakeStorePath } from '../../test/support/fake-paths.ts';
 import type { CheckedMissing, CheckResult } from '../closure/check.ts';
 import type { RootRecord } from '../mirror/roots.ts';
+import { baseNameOf } from '../nix/index.ts';
 import { type CheckedRoot, checkFields, countMissing, describeCheckedRoot } from './check-report.ts';
 
 const drv = fakeStorePath('hello.drv');
@@ -34,6 +35,7 @@ function checked(result: Partial<CheckResult>, record: Partial<RootRecord> = {})
   return {
     name: 'web01',
     mirrorDirectory: '/srv/mirror',
+    imported: [],
     record: {
       format: 1,
       id: 'web01-1',
@@ -76,6 +78,21 @@ test('describeCheckedRoot names the side when a root was imported', () => {
     text,
     /next: {2}on the connected side:\n +nixferry collect .*\n +nixferry pack --site plant-7 --to DIR\n +then here:\n +nixferry import DIR/,
   );
+});
+
+test('describeCheckedRoot asks for the change where a derivation was made behind the gap', () => {
+  const shipment = { sender: 'office-1', site: 'plant-7', sequence: 4 };
+  const targets = [{ derivation: baseNameOf(drv), outputs: ['out'] }];
+  const root = checked({}, { origin: 'imported', shipment, targets });
+  const imported = root.record === undefined ? [] : [root.record];
+  const source = missing('hello.tar.gz', { kind: 'fixed-output', derivation: drv });
+  const own: CheckedRoot = { ...checked({ missing: [source] }), name: drv, record: undefined };
+  const text = describeCheckedRoot({ ...own, imported });
+  assert.match(text, /collect --scope reconfigure \.#nixosConfigurations\.web01 --variant 'OPTION = VALUE;'/);
+  assert.match(text, /pack --site plant-7 --to DIR\n +then here:\n +nixferry import DIR/);
+  assert.ok(!text.slice(text.indexOf('next:')).includes('.drv'), text);
+  // On the connected side it is in the store.
+  assert.match(describeCheckedRoot(own), /next: {2}on the connected side:\n(?:.*\n)* +nixferry collect .*\.drv/);
 });
 
 test('describeCheckedRoot says what is named of a root that was never complete', () => {

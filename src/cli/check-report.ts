@@ -9,6 +9,8 @@ import { formatBytes, formatCount, formatTable } from './format.ts';
 export interface CheckedRoot {
   readonly name: string;
   readonly record: RootRecord | undefined;
+  /** The roots that came to the mirror by shipments; there are none on the connected side. */
+  readonly imported: readonly RootRecord[];
   readonly result: CheckResult;
   readonly mirrorDirectory: string;
 }
@@ -140,7 +142,43 @@ function explain({ kind, derivation, lacks, isUnsigned, isWithheld, damage }: Ch
 }
 
 /** What to type, and on which side. */
-function whatToDo({ name, record, result, mirrorDirectory }: CheckedRoot): string[] {
+function whatToDo(checked: CheckedRoot): string[] {
+  const steps = isOwnDerivation(checked) ? stepsForOwnDerivation(checked.imported) : stepsForRoot(checked);
+  const withheld = checked.result.missing.filter(({ isWithheld }) => isWithheld);
+  if (withheld.length > 0) {
+    steps.push('on each client, before it builds:');
+    for (const { path } of withheld.slice(0, SHOWN_MISSING)) steps.push(`  nix-store --realise ${path}`);
+    steps.push('  (or always-allow-substitutes = true in nix.conf, from Nix 2.19 on)');
+  }
+  return steps.map((step, index) => `${index === 0 ? 'next:  ' : '       '}${step}`);
+}
+
+/** Evaluated on the isolated side, so that the connected side does not know it. */
+function isOwnDerivation({ name, record, imported, result }: CheckedRoot): boolean {
+  return record === undefined && imported.length > 0 && (result.targets.length > 0 || name.endsWith('.drv'));
+}
+
+/** The change itself must get to the connected side: there is no way for a derivation. */
+function stepsForOwnDerivation(imported: readonly RootRecord[]): string[] {
+  const changeable = imported.filter(({ targets = [] }) => targets.length > 0);
+  const [root] = changeable.length === 1 ? changeable : [];
+  const request = root === undefined ? 'ROOT' : requestInWords(root);
+  const scope = root?.scope === 'rebuild' ? 'rebuild' : 'reconfigure';
+  return [
+    'on the connected side, with what was changed here:',
+    `  nixferry collect --scope ${scope} ${request} --variant 'OPTION = VALUE;'    # beside the --variant of before`,
+    '  (or change the same files there, and leave --variant out)',
+    `  nixferry pack --site ${quoteForShell(siteOf(root ?? imported[0]))} --to DIR`,
+    'then here:',
+    '  nixferry import DIR',
+  ];
+}
+
+function siteOf(record: RootRecord | undefined): string {
+  return record?.shipment?.site ?? 'SITE';
+}
+
+function stepsForRoot({ name, record, result, mirrorDirectory }: CheckedRoot): string[] {
   const { missing } = result;
   const isImported = record?.origin === 'imported';
   const lines: string[] = [];
@@ -154,22 +192,15 @@ function whatToDo({ name, record, result, mirrorDirectory }: CheckedRoot): strin
   }
   if (missing.some(({ damage }) => damage !== undefined)) lines.push('nixferry verify --upstream URL');
   lines.push(collectCommand(name, record));
-  const steps = isImported
+  return isImported
     ? [
         'on the connected side:',
         ...lines.map((line) => `  ${line}`),
-        `  nixferry pack --site ${quoteForShell(record.shipment?.site ?? 'SITE')} --to DIR`,
+        `  nixferry pack --site ${quoteForShell(siteOf(record))} --to DIR`,
         'then here:',
         '  nixferry import DIR',
       ]
     : ['on the connected side:', ...lines.map((line) => `  ${line}`)];
-  const withheld = missing.filter(({ isWithheld }) => isWithheld);
-  if (withheld.length > 0) {
-    steps.push('on each client, before it builds:');
-    for (const { path } of withheld.slice(0, SHOWN_MISSING)) steps.push(`  nix-store --realise ${path}`);
-    steps.push('  (or always-allow-substitutes = true in nix.conf, from Nix 2.19 on)');
-  }
-  return steps.map((step, index) => `${index === 0 ? 'next:  ' : '       '}${step}`);
 }
 
 function collectCommand(name: string, record: RootRecord | undefined): string {

@@ -1,9 +1,10 @@
+import { lstatSync } from 'node:fs';
 import type { OnProgress } from '../base/progress.ts';
 import { type CheckRequest, createChecker } from '../closure/check.ts';
 import { derivationFiles } from '../closure/derivation-files.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { derivationReader } from '../mirror/read-derivation.ts';
-import type { RootRecord } from '../mirror/roots.ts';
+import { type RootRecord, readRoots } from '../mirror/roots.ts';
 import { type PublicKey, type StorePath, storePathFromBaseName } from '../nix/index.ts';
 import type { CheckedRoot } from './check-report.ts';
 
@@ -27,17 +28,19 @@ export interface NamedRequest {
 
 /**
  * Checks one after the other what each asks for. `.drv` files come from the mirror, and where it has not got one, from the store of this machine,
- * as a file: its path proves it.
+ * as a file: its path proves it. What this store has of the sources of such a one is not missing, since evaluating put it there.
  */
 export async function checkAll(requests: readonly NamedRequest[], options: CheckingOptions): Promise<CheckedRoot[]> {
   const { mirror, signal } = options;
-  const inMirror = derivationReader(mirror, signal);
-  const inStore = derivationFiles(mirror.storeDir);
-  const read = async (drvPath: StorePath) => (await inMirror(drvPath)) ?? (await inStore(drvPath));
-  const check = createChecker({ ...options, read });
+  const localStore = {
+    read: derivationFiles(mirror.storeDir),
+    has: (path: StorePath) => lstatSync(path, { throwIfNoEntry: false }) !== undefined,
+  };
+  const check = createChecker({ ...options, read: derivationReader(mirror, signal), localStore });
+  const imported = (await readRoots(mirror)).filter(({ origin }) => origin === 'imported');
   const checked: CheckedRoot[] = [];
   for (const { name, record, request } of requests) {
-    checked.push({ name, record, result: await check(request), mirrorDirectory: mirror.directory });
+    checked.push({ name, record, imported, result: await check(request), mirrorDirectory: mirror.directory });
   }
   options.onProgress({ type: 'phase', phase: '' });
   return checked;

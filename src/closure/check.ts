@@ -32,14 +32,22 @@ export interface CheckRequest {
 
 export interface CheckInputs {
   readonly mirror: Mirror;
-  /** Reads `.drv` files, from the mirror and wherever else. */
+  /** Reads `.drv` files of the mirror. */
   readonly read: ReadDerivation;
+  /** The store of this machine, where it has one. */
+  readonly localStore?: LocalFiles | undefined;
   /** What clients trust. */
   readonly keys: readonly PublicKey[];
   /** As the clients' setting of this name; off unless given. */
   readonly alwaysAllowSubstitutes?: boolean | undefined;
   readonly onProgress?: OnProgress | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Files of a store, as they lie there. A `.drv` file that the mirror lacks is looked for here, and what is here of its sources counts as there, too. */
+export interface LocalFiles {
+  readonly read: ReadDerivation;
+  readonly has: (path: StorePath) => boolean;
 }
 
 export interface CheckResult {
@@ -99,6 +107,9 @@ class Check {
   readonly #missing = new Map<StorePath, CheckedMissing>();
   readonly #unsigned = new Set<StorePath>();
   readonly #unknowable = new Set<StorePath>();
+  /** Derivations that were read from the local store, and what is there of their sources. */
+  readonly #localDerivations = new Set<StorePath>();
+  readonly #localSources = new Set<StorePath>();
 
   constructor(inputs: CheckInputs, paths: MirrorPaths, request: CheckRequest) {
     this.#inputs = inputs;
@@ -117,7 +128,10 @@ class Check {
     await this.#note(installing, undefined);
     const checked: TargetCheck[] = [];
     const plans: ClientPlan[] = [];
-    const keysOf = graph === undefined ? undefined : realisationKeys({ ...this.#inputs, graph });
+    const keysOf =
+      graph === undefined
+        ? undefined
+        : realisationKeys({ graph, read: (path) => this.#read(path), signal: this.#inputs.signal });
     for (const target of graph === undefined ? [] : targets) {
       const complete = withAllOutputs(target, graph?.find(target.drvPath));
       const plan = await this.#plan(graph as DerivationGraph, [complete], [], keysOf);
@@ -139,22 +153,42 @@ class Check {
 
   /** Undefined where the derivations were not carried. */
   async #loadGraph(): Promise<DerivationGraph | undefined> {
-    const { read, mirror, signal, onProgress = ignoreProgress } = this.#inputs;
+    const { mirror, signal, onProgress = ignoreProgress } = this.#inputs;
     const { targets } = this.#request;
     onProgress({ type: 'phase', phase: 'read derivations' });
     const graph = await loadDerivationGraph({
       roots: targets.map(({ drvPath }) => drvPath),
       read: (drvPath) => {
         onProgress({ type: 'advance', items: 1 });
-        return read(drvPath);
+        return this.#read(drvPath);
       },
       storeDir: mirror.storeDir,
       signal,
     });
+    this.#findLocalSources(graph);
     const isLeftOut = targets.every(({ drvPath }) => {
       return graph.find(drvPath)?.problem?.kind === 'absent' && !this.#recorded.has(drvPath);
     });
     return isLeftOut && this.#recorded.size > 0 ? undefined : graph;
+  }
+
+  async #read(drvPath: StorePath): Promise<Buffer | undefined> {
+    const { read, localStore } = this.#inputs;
+    const carried = await read(drvPath);
+    if (carried !== undefined || localStore === undefined) return carried;
+    const own = await localStore.read(drvPath);
+    if (own !== undefined) this.#localDerivations.add(drvPath);
+    return own;
+  }
+
+  /** Whoever evaluated a derivation has its sources in the same store. */
+  #findLocalSources(graph: DerivationGraph): void {
+    const { localStore } = this.#inputs;
+    if (localStore === undefined) return;
+    for (const { drvPath, sources } of graph.nodes) {
+      if (!this.#localDerivations.has(drvPath)) continue;
+      for (const source of sources) if (localStore.has(source)) this.#localSources.add(source);
+    }
   }
 
   #plan(
@@ -170,6 +204,7 @@ class Check {
       paths,
       find: (path) => this.#paths.find(path),
       realisation: keysOf === undefined ? undefined : (drvPath, name) => this.#realisation(keysOf, drvPath, name),
+      isPresent: (path) => this.#localSources.has(path),
       isExpected: (path) => this.#recorded.has(path),
       alwaysAllowSubstitutes,
       onProgress,
