@@ -5,10 +5,9 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { deflateRawSync, gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
-import { narOf } from '../../test/support/file-tree.ts';
+import { narOf, narOfPath } from '../../test/support/file-tree.ts';
 import { makeTempDir, type TempDir } from '../../test/support/temp-dir.ts';
 import { NixferryError } from '../base/errors.ts';
-import { narNodeFromFileSystem } from '../evaluate/file-tree.ts';
 import { hashBytes, type NarNode, writeNar } from '../nix/index.ts';
 import { withOutput } from './output-forms.ts';
 import { SpooledTree } from './spooled-tree.ts';
@@ -61,8 +60,8 @@ test('unpackTar gives the tree that GNU tar unpacks: links, modes, long names, t
   await promisify(execFile)('tar', ['-xf', temp.join('archive.tar'), '-C', temp.join('out')]);
   await using tree = await SpooledTree.open(temp.join('spool'));
   await unpackTar(inChunks(bytes), tree);
-  assert.deepEqual(await narOfNode(tree.whole()), await narOfNode(await narNodeFromFileSystem(temp.join('out'))));
-  assert.deepEqual(await narOfNode(tree.inner()), await narOfNode(await narNodeFromFileSystem(temp.join('out/top'))));
+  assert.deepEqual(await narOfNode(tree.whole()), await narOfPath(temp.join('out')));
+  assert.deepEqual(await narOfNode(tree.inner()), await narOfPath(temp.join('out/top')));
 });
 
 for (const [what, entries] of Object.entries<readonly TarEntry[]>({
@@ -187,7 +186,7 @@ test('unpackZip gives the tree: files stored and deflated, modes and links of Un
   await writeFile(temp.join('top/plain'), 'plain\n');
   await writeFile(temp.join('top/from-dos'), 'dos\n');
   await symlink('bin/tool', temp.join('top/link'));
-  assert.deepEqual(await narOfNode(tree.inner()), await narOfNode(await narNodeFromFileSystem(temp.join('top'))));
+  assert.deepEqual(await narOfNode(tree.inner()), await narOfPath(temp.join('top')));
 });
 
 test('unpackZip refuses names that climb, and what is no archive', async () => {

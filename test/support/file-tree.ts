@@ -5,6 +5,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
+import { narNodeFromFileSystem } from '../../src/evaluate/file-tree.ts';
 import { type Hash, hashFromDigest } from '../../src/nix/hash.ts';
 import { type NarDirectoryNode, type NarNode, writeNar } from '../../src/nix/nar-writer.ts';
 
@@ -48,6 +49,11 @@ export async function fileNarHash(contents: Buffer): Promise<Hash> {
 
 export async function narOf(tree: FileTree): Promise<Buffer> {
   return Buffer.concat(await Array.fromAsync(writeNar(nodeOf(tree))));
+}
+
+/** Of what lies on the disk. */
+export async function narOfPath(file: string): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(writeNar(await narNodeFromFileSystem(file))));
 }
 
 function nodeOf(tree: FileTree): NarDirectoryNode {
