@@ -42,7 +42,9 @@ suite('what evaluation reads', () => {
   });
 });
 
-offlineEvaluationSuite([{ whose: 'this machine', chroot: async () => undefined, locksTarballs: false }]);
+offlineEvaluationSuite([
+  { whose: 'this machine', chroot: async () => undefined, runsNixferry: true, locksTarballs: false },
+]);
 
 /** As niv and npins write it: sources by address and hash in a JSON file, fetched by `fetchTarball`. */
 async function writePinnedProject({ set, connected }: PackageCrossing): Promise<string> {

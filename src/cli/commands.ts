@@ -90,6 +90,11 @@ export const COMMANDS = {
     summary: 'fetch what evaluation reads (flake inputs, tarballs) into the store of this machine, and keep it there',
     load: () => import('./commands/prime.ts'),
   },
+  relock: {
+    side: CLIENT,
+    summary: 'move the inputs of a flake to the newest revisions that shipments have brought, of whatever type they are',
+    load: () => import('./commands/relock.ts'),
+  },
   init: { side: BOTH, summary: 'make a mirror and its key', load: () => import('./commands/init.ts') },
   status: { side: BOTH, summary: 'say at a glance what the mirror holds', load: () => import('./commands/status.ts') },
   show: {

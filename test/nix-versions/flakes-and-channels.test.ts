@@ -7,6 +7,7 @@ offlineEvaluationSuite(
   (['trixie', 'sid'] as const).map((release) => ({
     whose: `Debian ${release}`,
     chroot: () => debianChroot(release),
+    runsNixferry: false,
     locksTarballs: true,
   })),
 );

@@ -1,7 +1,7 @@
 // Evaluating behind the gap as the site's clients do it, with one Nix or several: channels and flakes, their names and what they move on to.
 
 import assert from 'node:assert/strict';
-import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { type Medium, openSite, type Site } from './carry.ts';
@@ -14,6 +14,8 @@ export interface TestedNix {
   readonly whose: string;
   /** The root of the system that has it; undefined for this machine. */
   readonly chroot: () => Promise<string | undefined>;
+  /** Whether Nixferry runs where it is. */
+  readonly runsNixferry: boolean;
   /** Whether it knows lockable tarballs (2.17). */
   readonly locksTarballs: boolean;
 }
@@ -98,6 +100,17 @@ export function offlineEvaluationSuite(nixes: readonly TestedNix[]): void {
         }
       };
       await assertMoved();
+      for (const { nix, directory, tested } of clients) {
+        // Nixferry runs on this machine, whose Nix is one of those tested; their locks are alike.
+        if (!tested.runsNixferry) continue;
+        const before = await nameIn(nix, directory, 'report.name');
+        await nix.run(nixferryCommand, ['relock', '--flake', directory]);
+        const read = async (folder: string) => JSON.parse(await readFile(path.join(folder, 'flake.lock'), 'utf8'));
+        assert.deepEqual(await read(directory), await read(own), tested.whose);
+        assert.equal(await nameIn(nix, directory, 'report.name'), before);
+        const again = await nix.run(nixferryCommand, ['relock', 'nixpkgs', '--flake', directory]);
+        assert.match(again.stdout, /newest revision that was shipped: nixpkgs$/m);
+      }
       await site.gap.run(nixferryCommand, ['import', site.inserted, '--mirror', site.mirror]);
       await assertMoved();
       assert.equal(await site.gap.attemptsToLeave(), 0);
@@ -142,8 +155,8 @@ async function buildIn(nix: NixEnvironment, project: string, system: string): Pr
   return built?.outputs.out ?? '';
 }
 
-async function nameIn(nix: NixEnvironment, project: string): Promise<string> {
-  const args = ['eval', '--raw', `path:${project}#lib.name`, ...HAS_NETWORK];
+async function nameIn(nix: NixEnvironment, project: string, attribute = 'lib.name'): Promise<string> {
+  const args = ['eval', '--raw', `path:${project}#${attribute}`, ...HAS_NETWORK];
   return (await nix.run('nix', args)).stdout.trim();
 }
 

@@ -4,12 +4,12 @@ import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { createHttpClient } from '../../base/http-client.ts';
 import { runNix } from '../../evaluate/nix-command.ts';
-import { readNixSetting } from '../../evaluate/read-setting.ts';
 import type { RootInputs } from '../../mirror/evaluation-inputs.ts';
 import { type FoundInputsList, findInputsList } from '../../site/find-inputs-list.ts';
 import { type PrimedRoot, prime } from '../../site/prime.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
+import { mirrorsOfNix } from '../mirrors-of-nix.ts';
 import type { CommandRun } from '../run.ts';
 import { httpOptions } from '../upstream-options.ts';
 
@@ -79,9 +79,8 @@ async function placesToAsk(
 ): Promise<readonly string[]> {
   if (url !== undefined) return [url];
   if (mirror !== undefined) return [mirrorDirectory];
-  const substituters = (await readNixSetting('substituters', signal)) ?? [];
   // A client has no mirror of its own as a rule, but the machine that serves is one, too.
-  return [...substituters.filter((place) => !place.includes('//cache.nixos.org')), mirrorDirectory];
+  return [...(await mirrorsOfNix(signal)), mirrorDirectory];
 }
 
 function rootsNamed({ where, list }: FoundInputsList, name: string): readonly RootInputs[] {
