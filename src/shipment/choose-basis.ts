@@ -1,5 +1,6 @@
 import { NixferryError } from '../base/errors.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import { filesOfShipments } from './held-files.ts';
 import { readInventory } from './inventory-file.ts';
 import { readAcknowledged, readKnownSite } from './known-sites.ts';
 import { NO_BASIS, type PackBasis } from './pack-basis.ts';
@@ -34,8 +35,10 @@ export async function chooseBasis(
   if (since.type === 'nothing') return { ...NO_BASIS, receiptCounter };
   if (since.type === 'sequence') {
     const { sequence } = since;
-    const held = await claimedPaths(await sentUpTo(mirror, site, sequence), wanted, signal);
-    return { stated: { type: 'sequence', sequence }, held, lost: [], receiptCounter };
+    const sent = await sentUpTo(mirror, site, sequence);
+    const held = await claimedPaths(sent, wanted, signal);
+    const heldFiles = filesOfShipments(sent, signal);
+    return { stated: { type: 'sequence', sequence }, held, heldFiles, lost: [], receiptCounter };
   }
   const receipt =
     since.type === 'receipt' ? await trustedReceipt(mirror, site, since.path) : await readAcknowledged(mirror, site);
@@ -44,6 +47,7 @@ export async function chooseBasis(
   return {
     stated: { type: 'receipt', counter, digest: receipt.digest },
     held: await acknowledgedPaths(mirror, receipt, wanted, signal),
+    heldFiles: filesOfShipments(await arrivedShipments(mirror, receipt), signal),
     lost: [],
     receiptCounter: Math.max(receiptCounter, counter),
   };
@@ -89,6 +93,12 @@ async function acknowledgedPaths(
     }
   }
   return held;
+}
+
+/** Receipts list no small files: those of a shipment are there when all its paths are. */
+async function arrivedShipments(mirror: Mirror, { header }: Receipt): Promise<readonly SentShipment[]> {
+  const arrived = new Set(header.shipments.filter(({ complete }) => complete).map((one) => one.manifestSha256));
+  return (await readSentShipments(mirror, header.site)).filter(({ manifestSha256 }) => arrived.has(manifestSha256));
 }
 
 /** What the shipments brought, or needed, of the wanted paths. */

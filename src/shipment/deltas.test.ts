@@ -3,11 +3,19 @@ import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { type Depot, openDepot } from '../../test/support/depot.ts';
-import { visiblePaths } from '../../test/support/shipments.ts';
+import { infoOf, visiblePaths } from '../../test/support/shipments.ts';
 import { NixferryError } from '../base/errors.ts';
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { readRoots } from '../mirror/roots.ts';
-import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
+import {
+  baseNameOf,
+  formatRealisation,
+  formatRealisationPath,
+  hashBytes,
+  nameOf,
+  type StorePath,
+} from '../nix/index.ts';
+import { formatSequence } from './format.ts';
 import type { ImportResult } from './import.ts';
 import { importProblem } from './import-problem.ts';
 import { readInventory } from './inventory-file.ts';
@@ -38,6 +46,25 @@ async function lineNames(
     names.push(`${nameOf(`/nix/store/${record.path}` as StorePath)}${from}`);
   }
   return names.sort();
+}
+
+/** The realisations that travel. */
+async function sentRealisations({ mirror }: Depot, { manifest }: PackResult): Promise<string[]> {
+  const kept = join(mirror.layout.folder, `sent/plant-7/${formatSequence(manifest.sequence)}.inventory.jsonl.zst`);
+  const names: string[] = [];
+  for await (const record of readInventory(kept, manifest.inventory)) {
+    if (record.type === 'file' && record.name.endsWith('.doi')) names.push(record.name);
+  }
+  return names.sort();
+}
+
+/** Lets the depot's mirror know a derivation that gave the path; resolves to the name of the realisation's file. */
+async function realise({ mirror, paths }: Depot, name: string): Promise<string> {
+  const key = { layout: 'realisations', derivationHash: hashBytes('sha256', name), outputName: 'out' } as const;
+  const outPath = baseNameOf(infoOf(paths, name).storePath);
+  const file = formatRealisationPath(key);
+  await mirror.storage.write(file, formatRealisation({ key, outPath, signatures: [], dependencies: new Map() }));
+  return file;
 }
 
 /** The whole of the root app as the site sees it, and from which shipment. */
@@ -295,6 +322,31 @@ suite('deltas', { concurrency: 6 }, () => {
     assertComplete(await depot.import(north, toNorth));
     assertComplete(await depot.import(south, toSouth));
     await assert.rejects(depot.import(north, toSouth), hasCode('wrong-site'));
+  });
+
+  test('pack sends a realisation that is new for a path which the site has, until it is known to have that, too', async () => {
+    await using depot = await openDepot();
+    await using site = await depot.openSite();
+    await depot.acknowledge(await depot.import(site, await depot.pack()));
+    const name = await realise(depot, 'libc');
+    await depot.release();
+    const second = await depot.pack();
+    assert.deepEqual(await sentRealisations(depot, second), [name]);
+    assert.ok((await sentNames(depot, second)).every((sent) => sent !== 'libc'));
+    // It never arrives.
+    await depot.release();
+    const third = await depot.pack();
+    assert.deepEqual(await sentRealisations(depot, third), [name]);
+    const result = await depot.import(site, third);
+    assertComplete(result);
+    assert.ok((await site.storage.stat(name)) !== undefined);
+    await depot.acknowledge(result);
+    await depot.release();
+    const newest = await realise(depot, 'lib-1');
+    assert.deepEqual(await sentRealisations(depot, await depot.pack()), [newest]);
+    assert.deepEqual(await sentRealisations(depot, await depot.pack({ type: 'sequence', sequence: 3 })), [newest]);
+    assert.deepEqual(await sentRealisations(depot, await depot.packLost(2)), [newest, name].sort());
+    assert.deepEqual(await sentRealisations(depot, await depot.pack({ type: 'nothing' })), [newest, name].sort());
   });
 
   test('chooseBasis takes the sender at his word when nothing ever comes back', async () => {

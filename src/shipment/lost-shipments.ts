@@ -3,6 +3,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { hashPartOf, type StorePathBaseName } from '../nix/index.ts';
 import { shipmentName } from './format.ts';
+import { filesOfShipments } from './held-files.ts';
 import type { RootLine } from './inventory.ts';
 import { readInventory } from './inventory-file.ts';
 import { readKnownSite } from './known-sites.ts';
@@ -39,11 +40,13 @@ export async function lostShipments(
   for (const path of carried) needed.delete(path);
   await refuseGone(mirror, site, lost, [...carried, ...needed.keys()]);
   const before = Math.max(...lost) - 1;
+  const arrived = sent.filter(({ manifest: { sequence } }) => sequence <= before && !lost.includes(sequence));
   return {
     roots,
     basis: {
       stated: needed.size === 0 ? null : { type: 'sequence', sequence: before },
       held: needed,
+      heldFiles: filesOfShipments(arrived, signal),
       lost,
       receiptCounter: (await readKnownSite(mirror, site))?.highestCounter ?? 0,
     },

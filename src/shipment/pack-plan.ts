@@ -7,6 +7,7 @@ import { narInfoName } from '../mirror/layout.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { hashPartOf, type NarInfo, NixFormatError, parseNarInfo, type StorePathBaseName } from '../nix/index.ts';
+import { NO_BASIS, type PackBasis } from './pack-basis.ts';
 import { findShippedFiles, type PlannedFile } from './shipped-files.ts';
 import { topologicalOrder } from './topological-order.ts';
 
@@ -63,7 +64,7 @@ export interface PackPlan {
 export type PackedNarInfo = NarInfo & { readonly fileHash: string; readonly fileSizeBytes: number };
 
 /**
- * Reads what the mirror says of every path of the roots that is not `held`, and puts it in order. Of those that are held, the index tells
+ * Reads what the mirror says of every path of the roots that the site does not hold, and puts it in order. Of those that it holds, the index tells
  * enough: there may be 100,000 of them beside one that is sent. Throws `damage` or `upstream-incomplete`.
  */
 export async function planPack(
@@ -71,8 +72,9 @@ export async function planPack(
   roots: readonly PackedRoot[],
   onProgress: OnProgress,
   signal: AbortSignal | undefined,
-  held: HeldPaths = new Map(),
+  basis: Pick<PackBasis, 'held' | 'heldFiles'> = NO_BASIS,
 ): Promise<PackPlan> {
+  const { held, heldFiles } = basis;
   for (const root of roots) refuseIncomplete(root);
   const all = [...new Set(roots.flatMap((root) => root.paths))].sort();
   const names = all.filter((name) => !held.has(name));
@@ -98,7 +100,10 @@ export async function planPack(
     const facts = await needFacts(mirror, name);
     needs.push({ ...facts, roots: membership[names.length + position] ?? [], sequence: held.get(name) });
   }
-  const { cacheInfo, listings, files } = await findShippedFiles(mirror, new Set(names));
+  const { cacheInfo, listings, files } = await findShippedFiles(mirror, new Set(names), {
+    paths: new Set(needed),
+    heldFiles,
+  });
   const seenNars = new Set<string>();
   const paths = order.map((index): PlannedPath => {
     const draft = drafts[index] as Draft;

@@ -73,7 +73,7 @@ export async function packShipment(options: PackOptions): Promise<PackResult> {
       hint: 'collect something first: nixferry collect ROOT…',
     });
   }
-  const plan = await planPack(mirror, roots, onProgress, signal, basis.held);
+  const plan = await planPack(mirror, roots, onProgress, signal, basis);
   const lines = rootLines(plan);
   const rehearsals = await findRehearsals(mirror, lines);
   const sealed = await finishSealed(mirror, options.to, site, signal);

@@ -4,6 +4,7 @@ import type { Mirror } from '../mirror/mirror.ts';
 import type { Storage } from '../mirror/storage.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { parseRealisation, parseRealisationPath } from '../nix/realisation.ts';
+import type { HeldFiles } from './held-files.ts';
 import { isShippedFileName } from './inventory.ts';
 
 export interface PlannedFile {
@@ -15,12 +16,22 @@ export interface ShippedFiles {
   readonly cacheInfo: PlannedFile;
   /** By hash part. */
   readonly listings: ReadonlyMap<string, PlannedFile>;
-  /** Realisations and build traces whose outputs are among the paths; sorted by name. */
+  /** Realisations and build traces whose outputs are among the paths, or are held and it is not known that the site has these, too; sorted by name. */
   readonly files: readonly PlannedFile[];
 }
 
-/** Finds the small files of a mirror that belong to the given paths (base names). */
-export async function findShippedFiles(mirror: Mirror, paths: ReadonlySet<string>): Promise<ShippedFiles> {
+/** Paths (base names) that a site has, and which of their small files. */
+export interface HeldPathsAndFiles {
+  readonly paths: ReadonlySet<string>;
+  readonly heldFiles: HeldFiles | undefined;
+}
+
+/** Finds the small files of a mirror that belong to the paths (base names) which are sent, and realisations that are new for those which are not. */
+export async function findShippedFiles(
+  mirror: Mirror,
+  paths: ReadonlySet<string>,
+  held: HeldPathsAndFiles,
+): Promise<ShippedFiles> {
   const { storage } = mirror;
   const cacheInfo = await sizeOf(storage, CACHE_INFO_NAME);
   if (cacheInfo === undefined) throw new Error('an open mirror has a nix-cache-info');
@@ -28,8 +39,8 @@ export async function findShippedFiles(mirror: Mirror, paths: ReadonlySet<string
     cacheInfo,
     listings: await findListings(storage, paths),
     files: [
-      ...(await findRealisations(storage, 'build-trace-v', paths)),
-      ...(await findRealisations(storage, 'realisations/', paths)),
+      ...(await findRealisations(storage, 'build-trace-v', paths, held)),
+      ...(await findRealisations(storage, 'realisations/', paths, held)),
     ],
   };
 }
@@ -45,15 +56,27 @@ async function findListings(storage: Storage, paths: ReadonlySet<string>): Promi
   return listings;
 }
 
-async function findRealisations(storage: Storage, prefix: string, paths: ReadonlySet<string>): Promise<PlannedFile[]> {
+async function findRealisations(
+  storage: Storage,
+  prefix: string,
+  paths: ReadonlySet<string>,
+  held: HeldPathsAndFiles,
+): Promise<PlannedFile[]> {
   const files: PlannedFile[] = [];
+  const ofHeld = new Map<string, PlannedFile>();
   for await (const name of storage.list(prefix)) {
     if (!isShippedFileName(name)) continue;
     const bytes = await storage.read(name);
     if (bytes === undefined || bytes.length > LIMITS.realisationBytes) continue;
     const outPath = outPathOf(bytes, name);
-    if (outPath !== undefined && paths.has(outPath)) files.push({ name, sizeBytes: bytes.length });
+    if (outPath === undefined) continue;
+    const file = { name, sizeBytes: bytes.length };
+    if (paths.has(outPath)) files.push(file);
+    else if (held.paths.has(outPath)) ofHeld.set(name, file);
   }
+  // Inventories are long: they are read only where there is something to ask.
+  const known = ofHeld.size === 0 ? undefined : await held.heldFiles?.(new Set(ofHeld.keys()));
+  for (const [name, file] of ofHeld) if (known?.has(name) !== true) files.push(file);
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
