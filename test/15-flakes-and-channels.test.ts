@@ -40,6 +40,19 @@ suite('what evaluation reads', () => {
     assert.equal(await site.gap.attemptsToLeave(), 0);
     assert.ok(set.internet.url !== '');
   });
+
+  test('of a file that was evaluated with <nixpkgs> has that as a channel', async () => {
+    const { set, origin } = crossing;
+    const file = path.join(origin.directory, 'default.nix');
+    const root = ['-f', file, '-A', 'report', '-I', `nixpkgs=${set.nixpkgs}`, '--scope', 'reconfigure'];
+    await using site = await openSite(await crossing.export('search-path', [], root));
+    await using client = await openPackageClient({ site, origin });
+    await client.nix.run('nix-channel', ['--add', `${site.url}/flakes/nixpkgs.tar.gz`, 'nixpkgs']);
+    await client.nix.run('nix-channel', ['--update']);
+    const found = 'nix-instantiate --eval -I nixpkgs="$(readlink -f "$HOME/.nix-defexpr/channels/nixpkgs")" -E "$0"';
+    const args = ['-euc', found, '(import <nixpkgs> { }).hello.name'];
+    assert.equal((await client.nix.run('/bin/sh', args)).stdout.trim(), '"hello-2.12"');
+  });
 });
 
 offlineEvaluationSuite([

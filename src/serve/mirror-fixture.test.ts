@@ -53,14 +53,22 @@ export async function makeMirror(): Promise<MirrorFixture> {
 /** The HTTP side over a mirror, to be asked by `inject`. */
 export async function openApp(
   directory: string,
-  options: { readonly priority?: number; readonly log?: string[]; readonly sendfileHeader?: SendfileHeader } = {},
+  options: {
+    readonly priority?: number;
+    readonly log?: string[];
+    readonly sendfileHeader?: SendfileHeader;
+    readonly publicUrl?: string;
+  } = {},
 ) {
   const stopping = new AbortController();
-  const { log, priority, sendfileHeader } = options;
+  const { log, priority, sendfileHeader, publicUrl } = options;
   const logger =
     log === undefined ? pino({ level: 'silent' }) : pino({ level: 'info' }, { write: (line) => log.push(line) });
   const app = buildApp(
-    await openServeContext({ mirrorDirectory: directory, priority, sendfileHeader, logger }, stopping.signal),
+    await openServeContext(
+      { mirrorDirectory: directory, priority, sendfileHeader, publicUrl, logger },
+      stopping.signal,
+    ),
   );
   return Object.assign(app, { stop: () => stopping.abort(), [Symbol.asyncDispose]: () => app.close() });
 }

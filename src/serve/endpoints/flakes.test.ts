@@ -26,6 +26,7 @@ import {
 import { SpooledTree } from '../../sources/spooled-tree.ts';
 import { unpackTar } from '../../sources/unpack-tar.ts';
 import { openApp } from '../mirror-fixture.test.ts';
+import { checkPublicUrl } from '../public-url.ts';
 
 const REV = 'a'.repeat(40);
 const HOST = { headers: { host: 'ferry:8080' } };
@@ -100,6 +101,21 @@ test('the registry and a name mean the newest revision, whichever came last, and
       { from, to: { type: 'tarball', url: `${url}.tar.gz` }, exact: true },
     ],
   });
+});
+
+test('addresses that clients keep begin as the server is told that it is reached', async () => {
+  await using place = await makePlace();
+  const { path } = await place.add(richTree('one'));
+  await place.record([input('nixpkgs', path, { lastModified: 5 })]);
+  const publicUrl = checkPublicUrl('https://ferry.lan/nix/');
+  await using app = await openApp(place.directory, { publicUrl });
+  const { headers } = await app.inject({ url: '/flakes/nixpkgs.tar.gz', ...HOST });
+  assert.ok(String(headers['link']).startsWith('<https://ferry.lan/nix/sources/5/'));
+  const { flakes } = (await app.inject({ url: '/flake-registry.json', ...HOST })).json() as { flakes: unknown[] };
+  assert.ok(JSON.stringify(flakes).includes('"https://ferry.lan/nix/flakes/nixpkgs.tar.gz"'));
+  for (const text of ['ferry.lan', 'ftp://ferry', 'https://a:b@ferry', 'https://ferry/?x', 'https://ferry/">']) {
+    assert.throws(() => checkPublicUrl(text), { code: 'usage' }, text);
+  }
 });
 
 test('sources are 404 for what is no source, and 400 for what is no address of one', async () => {
