@@ -71,6 +71,8 @@ export const LIMITS = {
   partialFlushMs: 2000,
   flatFilesPerBatch: 256,
   flatFilesHashedAtOnce: 4,
+  /** Of a derivation of `builtin:fetchurl`, as NAR. */
+  fetchDerivationBytes: 16 * 1024,
   // Shipments
   manifestBytes: 1024 * 1024,
   manifestSignatureBytes: 64 * 1024,

@@ -5,7 +5,7 @@ import { type Hash, type HashAlgorithm, hashAlgorithm, hashDigest } from '../nix
 import type { HashPart } from '../nix/store-path.ts';
 import { explainSqliteError } from './index-file.ts';
 
-// Which paths are single plain files, by every hash that somebody may ask for one with. Derived from the NARs. It lies beside the index rather
+// Which paths are single plain files, by every hash that somebody may ask for one with; and which ones Nix itself fetches, by their addresses. Derived from the NARs. It lies beside the index rather
 // than in it, since to make it anew takes reading every source, and it stays right while narinfos come and go: it says what a NAR holds, not what
 // is visible.
 
@@ -21,10 +21,17 @@ export interface HashedFlatFile extends FlatFile {
   readonly hashes: Readonly<Record<HashAlgorithm, Hash>>;
 }
 
+/** Where Nix itself fetches a path from, as a derivation says that needs no other. */
+export interface KnownAddress {
+  readonly url: string;
+  readonly hashPart: HashPart;
+}
+
 /** What a mirror opened for writing notes; durable with every call. */
 export interface FlatFileTable {
   get(hashPart: HashPart): FlatFile | undefined;
   put(files: readonly HashedFlatFile[]): void;
+  putAddresses(addresses: readonly KnownAddress[]): void;
   clear(): void;
   close(): void;
 }
@@ -40,6 +47,7 @@ export async function openFlatFiles(file: string): Promise<FlatFileTable> {
     }
   };
   const insert = database.prepare('INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)');
+  const insertAddress = database.prepare('INSERT OR IGNORE INTO addresses VALUES (?, ?)');
   const find = database.prepare('SELECT hash_part, nar_hash, size_bytes FROM files WHERE hash_part = ?');
   const inTransaction = (work: () => void): void =>
     write(() => {
@@ -60,7 +68,11 @@ export async function openFlatFiles(file: string): Promise<FlatFileTable> {
           insert.run(hashPart, narHash, sizeBytes, ...ALGORITHMS.map((algorithm) => hashDigest(hashes[algorithm])));
         }
       }),
-    clear: () => inTransaction(() => database.exec('DELETE FROM files')),
+    putAddresses: (addresses) =>
+      inTransaction(() => {
+        for (const { url, hashPart } of addresses) insertAddress.run(url, hashPart);
+      }),
+    clear: () => inTransaction(() => database.exec('DELETE FROM files; DELETE FROM addresses')),
     close: () => database.close(),
   };
 }
@@ -70,13 +82,27 @@ export async function openFlatFiles(file: string): Promise<FlatFileTable> {
  * a read-only medium, or be replaced at any time.
  */
 export function findFlatFiles(file: string, hash: Hash): readonly FlatFile[] {
+  return ask(file, (database) => {
+    const column = hashAlgorithm(hash);
+    const query = database.prepare(`SELECT hash_part, nar_hash, size_bytes FROM files WHERE ${column} = ? LIMIT 100`);
+    return query.all(hashDigest(hash)).flatMap((row) => asFlatFile(row) ?? []);
+  });
+}
+
+/** The paths that Nix fetches from this address; as `findFlatFiles`. */
+export function findByAddress(file: string, url: string): readonly HashPart[] {
+  return ask(file, (database) => {
+    const rows = database.prepare('SELECT hash_part FROM addresses WHERE url = ? LIMIT 100').all(url);
+    return rows.map((row) => row['hash_part'] as HashPart);
+  });
+}
+
+function ask<Answer>(file: string, work: (database: DatabaseSync) => readonly Answer[]): readonly Answer[] {
   if (!existsSync(file)) return [];
   const database = tryOpen(file, true);
   if (database === undefined) return [];
   try {
-    const column = hashAlgorithm(hash);
-    const query = database.prepare(`SELECT hash_part, nar_hash, size_bytes FROM files WHERE ${column} = ? LIMIT 100`);
-    return query.all(hashDigest(hash)).flatMap((row) => asFlatFile(row) ?? []);
+    return work(database);
   } catch (error) {
     if (isSqliteError(error)) return [];
     throw error;
@@ -86,7 +112,7 @@ export function findFlatFiles(file: string, hash: Hash): readonly FlatFile[] {
 }
 
 const ALGORITHMS: readonly HashAlgorithm[] = ['md5', 'sha1', 'sha256', 'sha512'];
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 const BUSY_TIMEOUT_MS = 2000;
 
 function tryOpen(file: string, readOnly: boolean): DatabaseSync | undefined {
@@ -114,6 +140,7 @@ async function create(file: string): Promise<DatabaseSync> {
         ${ALGORITHMS.map((algorithm) => `${algorithm} BLOB NOT NULL`).join(', ')}
       ) WITHOUT ROWID;
       ${ALGORITHMS.map((algorithm) => `CREATE INDEX files_by_${algorithm} ON files (${algorithm});`).join('\n')}
+      CREATE TABLE addresses (url TEXT NOT NULL, hash_part TEXT NOT NULL, PRIMARY KEY (url, hash_part)) WITHOUT ROWID;
       PRAGMA user_version = ${SCHEMA_VERSION};
     `);
     return database;

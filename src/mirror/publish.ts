@@ -9,6 +9,7 @@ import { noteFlatFiles } from './hash-flat-files.ts';
 import type { IndexEntry } from './index-tables.ts';
 import { narInfoName } from './layout.ts';
 import type { Mirror } from './mirror.ts';
+import { mayNameAddress, noteAddresses } from './note-addresses.ts';
 import { orderForPublishing, type RefusedItem } from './publish-order.ts';
 import { type FreshPath, sortCandidates } from './sort-candidates.ts';
 import type { NamedBytes } from './storage.ts';
@@ -77,6 +78,7 @@ async function publishNow(
   // Ahead of the narinfos: what a client sees can be asked for by its hashes.
   const named = [...ready, ...updates].map(({ info }) => info);
   await noteFlatFiles(mirror, named, { signal });
+  await noteAddresses(mirror, named.filter(mayNameAddress), signal);
   const written: NarInfo[] = [];
   if (ready.length + updates.length > 0) await mirror.index.expectChanges();
   try {

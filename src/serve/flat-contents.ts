@@ -27,3 +27,24 @@ export async function* flatContents(
   // A length was promised for all of it.
   parser.end();
 }
+
+/** How long the one file is that a NAR holds, from its beginning; undefined when it holds something else. @throws NixFormatError when this is no NAR. */
+export async function fileSizeIn(nar: AsyncIterable<Uint8Array>): Promise<number | undefined> {
+  let found: number | 'other' | undefined;
+  const parser = new NarParser({
+    regular: ({ sizeBytes }) => {
+      found ??= sizeBytes;
+    },
+    directory: () => {
+      found ??= 'other';
+    },
+    symlink: () => {
+      found ??= 'other';
+    },
+  });
+  for await (const chunk of nar) {
+    parser.push(chunk);
+    if (found !== undefined) break;
+  }
+  return found === 'other' ? undefined : found;
+}

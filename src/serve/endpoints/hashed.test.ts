@@ -1,29 +1,34 @@
 import assert from 'node:assert/strict';
-import { hash } from 'node:crypto';
+import { hash as hashOnce } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { get, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import { makeTempDir } from '../../../test/support/temp-dir.ts';
-import { openMirror } from '../../mirror/mirror.ts';
+import { rebuildIndex } from '../../mirror/index-rebuild.ts';
+import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { composeNar } from '../../mirror/nar-compose.ts';
 import { withIntakenNar } from '../../mirror/nar-intake.ts';
-import { publish } from '../../mirror/publish.ts';
+import { type PublishCandidate, publish } from '../../mirror/publish.ts';
 import {
+  type ContentAddress,
   formatContentAddress,
+  formatDerivation,
   formatHash,
+  type Hash,
   hashBytes,
   hashPartOf,
   makeFixedOutputPath,
   makeSourcePath,
+  makeTextPath,
   type NarInfo,
   writeNar,
 } from '../../nix/index.ts';
 import { openApp } from '../mirror-fixture.test.ts';
 
 /** Nothing that shrinks when it is packed, and the same each time. */
-const BYTES = Buffer.concat(Array.from({ length: 31_250 }, (_, index) => hash('sha256', String(index), 'buffer')));
+const BYTES = Buffer.concat(Array.from({ length: 31_250 }, (_, index) => hashOnce('sha256', String(index), 'buffer')));
 
 interface Answer {
   readonly status: number;
@@ -82,8 +87,82 @@ async function fill(directory: string) {
   const recursive = describe({ method: 'nar', hash: narHash }, makeSourcePath('file', narHash, '/nix/store'));
   await publish(mirror, [{ info: flatInfo, narFile: first.file }]);
   await publish(mirror, [{ info: recursive }]);
+  await publish(mirror, await bootstrapFile(mirror));
   return { narHash, flatInfo };
 }
+
+const BUSYBOX_URL = 'http://tarballs.nixos.org/stdenv/x86_64-unknown-linux-gnu/busybox';
+
+/** An executable that Nix itself fetches, and the derivation that says from where. */
+async function bootstrapFile(mirror: Mirror): Promise<PublishCandidate[]> {
+  const describe = async (
+    executable: boolean,
+    bytes: Buffer,
+    pathOf: (narHash: Hash) => readonly [NarInfo['storePath'], ContentAddress],
+  ): Promise<PublishCandidate> => {
+    const node = { type: 'regular', executable, sizeBytes: bytes.length, contents: () => [bytes] } as const;
+    const nar = await composeNar({ mirror, nar: writeNar(node) });
+    const { url, compression, narHash, narSizeBytes } = nar;
+    const [storePath, address] = pathOf(narHash);
+    const contentAddress = formatContentAddress(address);
+    const described = {
+      storePath,
+      url,
+      compression,
+      narHash,
+      narSizeBytes,
+      references: [],
+      signatures: [],
+      contentAddress,
+    };
+    return { info: withIntakenNar(described, nar), narFile: nar.file };
+  };
+  const busybox = await describe(true, BYTES, (hash) => [
+    makeSourcePath('busybox', hash, '/nix/store'),
+    { method: 'nar', hash },
+  ]);
+  const { storePath, narHash } = busybox.info;
+  const derivation = formatDerivation({
+    outputs: new Map([
+      ['out', { path: storePath, hashAlgorithm: 'r:sha256', hash: formatHash(narHash, 'base16', { prefix: false }) }],
+    ]),
+    inputDerivations: new Map(),
+    inputSources: [],
+    system: 'builtin',
+    builder: 'builtin:fetchurl',
+    args: [],
+    env: new Map([
+      ['url', BUSYBOX_URL],
+      ['executable', '1'],
+    ]),
+    encoding: 'utf8',
+  });
+  const hash = hashBytes('sha256', derivation);
+  const drv = await describe(false, derivation, () => [
+    makeTextPath('busybox.drv', hash, [], '/nix/store'),
+    { method: 'text', hash },
+  ]);
+  return [busybox, drv];
+}
+
+test('hashed gives the bootstrap files to whoever asks tarballs.nixos.org, also after the index was made anew', async () => {
+  await using served = await serveSources();
+  const { pathname } = new URL(BUSYBOX_URL);
+  const host = 'tarballs.nixos.org';
+  for (const rebuilt of [false, true]) {
+    if (rebuilt) {
+      await rm(`${served.directory}/.nixferry/flat-files.sqlite`);
+      assert.equal((await served.ask(pathname, { host })).status, 404);
+      await using mirror = await openMirror(served.directory, { access: 'write' });
+      await rebuildIndex(mirror);
+    }
+    assert.ok((await served.ask(pathname, { host })).body.equals(BYTES));
+    const part = await served.ask(pathname, { host, range: 'bytes=10-19' });
+    assert.ok(part.body.equals(BYTES.subarray(10, 20)));
+    assert.equal((await served.ask(pathname)).status, 404);
+    assert.equal((await served.ask(`${pathname}2`, { host })).status, 404);
+  }
+});
 
 test('hashed answers with the file in every spelling of every hash', async () => {
   await using served = await serveSources();

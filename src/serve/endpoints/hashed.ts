@@ -4,22 +4,23 @@ import { asCompression } from '../../base/compression/compression.ts';
 import { decompressStream } from '../../base/compression/decompress-stream.ts';
 import { Semaphore } from '../../base/concurrency.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { findFlatFiles } from '../../mirror/flat-files.ts';
+import { findByAddress, findFlatFiles } from '../../mirror/flat-files.ts';
 import { privateLayout } from '../../mirror/layout.ts';
-import type { Hash } from '../../nix/hash.ts';
 import { type NarInfo, parseNarInfo } from '../../nix/narinfo.ts';
+import type { HashPart } from '../../nix/store-path.ts';
 import { matchesIfNoneMatch, matchesIfRange } from '../etag.ts';
 import { narInfoOfAnswer } from '../express/express-answer.ts';
-import { flatContents } from '../flat-contents.ts';
+import { fileSizeIn, flatContents } from '../flat-contents.ts';
 import { parseHashedAddress } from '../hashed-address.ts';
 import { parseRange } from '../range.ts';
 import { CACHE_FOREVER, CACHE_NEVER, sendMissing, sendText } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
 
-/** A source as it can be sent. */
+/** A file as it can be sent. */
 interface ServedFlatFile {
   readonly info: NarInfo;
   readonly sizeBytes: number;
+  readonly etag: string;
 }
 
 const PREFIX = '/hashed/';
@@ -28,40 +29,41 @@ const TARBALLS_HOST = /^tarballs\.nixos\.org(?::\d+)?$/i;
 /**
  * `/hashed/ALGORITHM/DIGEST` in every spelling: flat outputs by the hash of their bytes, for the `hashed-mirrors` of nix.conf and the NIX_HASHED_MIRRORS of
  * nixpkgs' fetchurl; and the same without `/hashed` for whoever believes to speak with tarballs.nixos.org. Everything that is no flat output is
- * a 404: a client would take whatever it gets for the file.
+ * a 404: a client would take whatever it gets for the file. To tarballs.nixos.org belong the bootstrap files, too, at addresses of their own.
  */
 export function routeHashed(app: FastifyInstance, context: ServeContext): void {
   const places = new Places();
-  const answer = (request: FastifyRequest, reply: FastifyReply, address: string) =>
-    answerHashed(context, places, request, reply, parseHashedAddress(address));
   app.route({
     method: ['GET', 'HEAD'],
     url: `${PREFIX}*`,
-    handler: (request, reply) => answer(request, reply, request.url.slice(PREFIX.length)),
+    handler: async (request, reply) => {
+      const file = await findHashed(context, request.url.slice(PREFIX.length));
+      return file === undefined ? sendMissing(reply) : answer(context, places, request, reply, file);
+    },
   });
-  for (const url of ['/md5/*', '/sha1/*', '/sha256/*', '/sha512/*', '//*']) {
+  for (const url of ['/md5/*', '/sha1/*', '/sha256/*', '/sha512/*', '//*', '/stdenv/*']) {
     app.route({
       method: ['GET', 'HEAD'],
       url,
       handler: async (request, reply) => {
-        const isForTarballs = TARBALLS_HOST.test(request.headers.host ?? '');
-        return isForTarballs ? answer(request, reply, request.url.slice(1)) : sendMissing(reply);
+        if (!TARBALLS_HOST.test(request.headers.host ?? '')) return sendMissing(reply);
+        const file = request.url.startsWith('/stdenv/')
+          ? await findAddressed(context, request.url)
+          : await findHashed(context, request.url.slice(1));
+        return file === undefined ? sendMissing(reply) : answer(context, places, request, reply, file);
       },
     });
   }
 }
 
-async function answerHashed(
+function answer(
   context: ServeContext,
   places: Places,
   request: FastifyRequest,
   reply: FastifyReply,
-  hash: Hash | undefined,
-): Promise<FastifyReply> {
-  const file = hash === undefined ? undefined : await findServed(context, hash);
-  if (hash === undefined || file === undefined) return sendMissing(reply);
-  const { sizeBytes } = file;
-  const etag = `"${hash}"`;
+  file: ServedFlatFile,
+): FastifyReply {
+  const { sizeBytes, etag } = file;
   reply.header('etag', etag).header('cache-control', CACHE_FOREVER).header('accept-ranges', 'bytes');
   if (matchesIfNoneMatch(request.headers['if-none-match'], etag)) return reply.code(304).send();
   reply.header('content-type', 'application/octet-stream');
@@ -86,35 +88,52 @@ async function answerHashed(
   }
   return reply.send(
     Readable.from(
-      places.hold(() => readFile(context, file.info, start, end)),
+      places.hold(() => flatContents(readNar(context, file.info), start, end)),
       { objectMode: false },
     ),
   );
 }
 
 /** A path that clients see, and that is the file still. */
-async function findServed(context: ServeContext, hash: Hash): Promise<ServedFlatFile | undefined> {
-  for (const { hashPart, narHash, sizeBytes } of findFlatFiles(privateLayout(context.directory).flatFilesFile, hash)) {
-    const served = await context.narInfos.find(hashPart);
-    if (served === undefined) continue;
-    const info = parseNarInfo(narInfoOfAnswer(served.answer), context.storeDir);
-    if (info.narHash === narHash && asCompression(info.compression) !== undefined) return { info, sizeBytes };
+async function findHashed(context: ServeContext, address: string): Promise<ServedFlatFile | undefined> {
+  const hash = parseHashedAddress(address);
+  if (hash === undefined) return undefined;
+  for (const { hashPart, narHash, sizeBytes } of findFlatFiles(tableOf(context), hash)) {
+    const info = await findVisible(context, hashPart);
+    if (info?.narHash === narHash) return { info, sizeBytes, etag: `"${hash}"` };
   }
   return undefined;
 }
 
-async function* readFile(
-  { files }: ServeContext,
-  info: NarInfo,
-  start: number,
-  end: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
+/** What is fetched from that place and is one file, executable or not; an unpacked archive cannot be packed again as it was. */
+async function findAddressed(context: ServeContext, path: string): Promise<ServedFlatFile | undefined> {
+  for (const scheme of ['http', 'https']) {
+    for (const hashPart of findByAddress(tableOf(context), `${scheme}://tarballs.nixos.org${path}`)) {
+      const info = await findVisible(context, hashPart);
+      const sizeBytes = info === undefined ? undefined : await fileSizeIn(readNar(context, info));
+      if (info !== undefined && sizeBytes !== undefined) return { info, sizeBytes, etag: `"${info.narHash}"` };
+    }
+  }
+  return undefined;
+}
+
+function tableOf({ directory }: ServeContext): string {
+  return privateLayout(directory).flatFilesFile;
+}
+
+async function findVisible({ narInfos, storeDir }: ServeContext, hashPart: HashPart): Promise<NarInfo | undefined> {
+  const served = await narInfos.find(hashPart);
+  if (served === undefined) return undefined;
+  const info = parseNarInfo(narInfoOfAnswer(served.answer), storeDir);
+  return asCompression(info.compression) === undefined ? undefined : info;
+}
+
+async function* readNar({ files }: ServeContext, info: NarInfo): AsyncGenerator<Uint8Array, void, undefined> {
   const compression = asCompression(info.compression);
   const opened = await files.open(info.url);
   if (opened === undefined || compression === undefined) throw new Error(`${info.url} is gone`);
   try {
-    const nar = decompressStream(compression, opened.chunks(), { maxBytes: info.narSizeBytes });
-    yield* flatContents(nar, start, end);
+    yield* decompressStream(compression, opened.chunks(), { maxBytes: info.narSizeBytes });
   } finally {
     opened.close();
   }
