@@ -137,7 +137,7 @@ suite('roots of every kind', () => {
   test('-f FILE -A ATTR carries what would be installed, the whole file every derivation in it', async () => {
     const tool = await collect([], { flags: ['-f', 'default.nix', '-A', 'tool'] });
     assert.deepEqual(await held(tool), [paths.library, paths.tool].toSorted());
-    const toplevel = await collect([], { flags: ['-f', 'default.nix', '-A', 'configuration'] });
+    const toplevel = await collect([], { flags: ['-f', 'default.nix', '-A', 'configuration', '--scope', 'run'] });
     assert.deepEqual(await held(toplevel), [paths.library, paths.tool].toSorted());
     const whole = await collect([], { flags: ['-f', 'default.nix'] });
     assert.equal(whole.exitCode, 18);
@@ -148,7 +148,17 @@ suite('roots of every kind', () => {
     assert.deepEqual(await held(await collect(['.#tool'])), [paths.library, paths.tool].toSorted());
     assert.deepEqual(await held(await collect(['.#tool^dev'])), [paths.dev]);
     assert.deepEqual(await held(await collect(['.#tool^*'])), [paths.library, paths.tool, paths.dev].toSorted());
-    assert.deepEqual(await held(await collect(['.#nixosConfigurations.web'])), [paths.library, paths.tool].toSorted());
+    const running = await collect(['.#nixosConfigurations.web'], { flags: ['--scope', 'run'] });
+    assert.deepEqual(await held(running), [paths.library, paths.tool].toSorted());
+    const changing = await held(await collect(['.#nixosConfigurations.web']));
+    assert.deepEqual(
+      changing.filter((one) => !one.endsWith('.drv') && !one.endsWith('-source')),
+      [paths.library, paths.tool].toSorted(),
+    );
+    assert.ok(
+      changing.some((one) => one.endsWith('-tool.drv')),
+      changing.join(' '),
+    );
   });
 
   test('a .drv path stands for its outputs', async () => {

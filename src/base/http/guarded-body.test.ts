@@ -59,8 +59,9 @@ test('GuardedBody takes a trickle for a stall, though no single wait is long', a
 });
 
 test('GuardedBody lets a slow transfer pass that brings enough in each stretch', async () => {
-  const { body } = guarded(pieces(100, LIMITS.httpSlowestBytesPerStall, 2), { stallTimeoutMs: 100 });
-  assert.equal((await Array.fromAsync(body)).length, 100);
+  // Three stretches; each wants one piece of forty, so that a busy machine may take a rest.
+  const { body } = guarded(pieces(120, LIMITS.httpSlowestBytesPerStall, 6), { stallTimeoutMs: 250 });
+  assert.equal((await Array.fromAsync(body)).length, 120);
 });
 
 test('GuardedBody frees its source when it is left, cancelled or drained, once', async () => {
