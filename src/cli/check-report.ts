@@ -1,9 +1,9 @@
 import { quoteForShell } from '../base/shell-word.ts';
 import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check.ts';
-import { NIXOS_PROBES } from '../evaluate/nixos-probes.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
 import { formatBytes, formatCount, formatTable } from './format.ts';
+import { collectCommand, requestInWords } from './root-words.ts';
 
 /** One root that was checked; `record` is undefined for a path that is no root of the mirror. */
 export interface CheckedRoot {
@@ -16,8 +16,6 @@ export interface CheckedRoot {
 }
 
 const SHOWN_MISSING = 20;
-/** Variants that come without being asked for. */
-const PROBES: ReadonlySet<string> = new Set(NIXOS_PROBES.map(({ name }) => name));
 
 /** What was found, for a person who decides whether to carry this mirror to where there is no internet. */
 export function describeCheckedRoot(checked: CheckedRoot): string {
@@ -191,7 +189,7 @@ function stepsForRoot({ name, record, result, mirrorDirectory }: CheckedRoot): s
     if (derivation !== undefined) lines.push(`nix-store --realise ${derivation}${from}`);
   }
   if (missing.some(({ damage }) => damage !== undefined)) lines.push('nixferry verify --upstream URL');
-  lines.push(collectCommand(name, record));
+  lines.push(collectAgain(name, record));
   return isImported
     ? [
         'on the connected side:',
@@ -203,20 +201,10 @@ function stepsForRoot({ name, record, result, mirrorDirectory }: CheckedRoot): s
     : ['on the connected side:', ...lines.map((line) => `  ${line}`)];
 }
 
-function collectCommand(name: string, record: RootRecord | undefined): string {
-  if (record === undefined) {
-    const [path = name] = name.split(/[!^]/);
-    return `nixferry collect${path.endsWith('.drv') ? ' --scope reconfigure' : ''} ${quoteForShell(name)}`;
-  }
-  const scope = record.scope === 'run' ? '' : ` --scope ${record.scope}`;
-  const given = (record.targets ?? []).some(({ variant }) => variant !== undefined && !PROBES.has(variant));
-  const again = given ? '    # with the same --variant as before' : '';
-  return `nixferry collect${scope} ${requestInWords(record)}${again}`;
-}
-
-/** A request holds the flags that it was typed with, so only one that is a single word is quoted. */
-function requestInWords({ request }: RootRecord): string {
-  return /^-| -/.test(request) ? request : quoteForShell(request);
+function collectAgain(name: string, record: RootRecord | undefined): string {
+  if (record !== undefined) return collectCommand(record);
+  const [path = name] = name.split(/[!^]/);
+  return `nixferry collect${path.endsWith('.drv') ? ' --scope reconfigure' : ''} ${quoteForShell(name)}`;
 }
 
 function shortened(variant: string): string {

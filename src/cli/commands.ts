@@ -92,7 +92,8 @@ export const COMMANDS = {
   },
   relock: {
     side: CLIENT,
-    summary: 'move the inputs of a flake to the newest revisions that shipments have brought, of whatever type they are',
+    summary:
+      'move the inputs of a flake to the newest revisions that shipments have brought, of whatever type they are',
     load: () => import('./commands/relock.ts'),
   },
   init: { side: BOTH, summary: 'make a mirror and its key', load: () => import('./commands/init.ts') },
@@ -116,6 +117,11 @@ export const COMMANDS = {
     side: BOTH,
     summary: 'read everything again and compare it with its hashes',
     load: () => import('./commands/verify.ts'),
+  },
+  rm: {
+    side: BOTH,
+    summary: 'forget roots; their paths stay until garbage is collected',
+    load: () => import('./commands/rm.ts'),
   },
   keys: { side: BOTH, summary: 'show, make and trust keys', load: () => import('./commands/keys.ts') },
   index: { side: BOTH, summary: 'rebuild the index from the files', load: () => import('./commands/index.ts') },

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
-import { quoteForShell } from '../base/shell-word.ts';
 import { keepHeapSmall } from '../base/garbage-collection.ts';
+import { quoteForShell } from '../base/shell-word.ts';
 import type { Config } from '../config/config.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { nixRootSystem } from '../mirror/nix-root.ts';
@@ -97,6 +97,8 @@ function checkMedium(to: string): void {
 export interface PackOrder {
   readonly roots: readonly PackedRoot[];
   readonly basis: PackBasis;
+  /** Roots that were meant as well, but are not complete. */
+  readonly leftOut?: readonly Pick<PackedRoot, 'name' | 'request'>[];
 }
 
 /** Packs, and says what to do with the result. */
@@ -105,12 +107,14 @@ export async function packAndReport(
   order: PackOrder,
   options: PackOptions,
   { site, tools }: Packing,
-  { output, signal }: CommandRun,
+  { output, signal, finish }: CommandRun,
 ): Promise<void> {
-  const carriesNix = order.roots.some((root) => nixRootSystem(root) !== undefined);
+  const { roots, basis, leftOut = [] } = order;
+  const carriesNix = roots.some((root) => nixRootSystem(root) !== undefined);
   const result = await packShipment({
     mirror,
-    ...order,
+    roots,
+    basis,
     installer: carriesNix ? formatInstaller() : undefined,
     to: options.to,
     site,
@@ -141,7 +145,12 @@ export async function packAndReport(
         : [`The Nixferry on it is the one whose tools/SHA256SUMS has the sha256 ${toolsSha256}`]),
     ].join('\n'),
   );
-  output.verdict(EXIT.complete, {
+  if (leftOut.length > 0)
+    output.warn(`not complete: of the roots, not packed: ${leftOut.map(({ name }) => name).join(', ')}`);
+  const exitCode = leftOut.length > 0 ? EXIT.partial : EXIT.complete;
+  finish(exitCode);
+  output.verdict(exitCode, {
+    leftOut: leftOut.map(({ name, request }) => ({ name, request })),
     folder: result.folder,
     site,
     sequence,

@@ -176,8 +176,12 @@ export async function removeRoot(place: MirrorPlace, id: string): Promise<boolea
  * nothing is called so, the last part of a name will do: `web01` for `nixosConfigurations.web01`.
  */
 export async function findRoots(place: MirrorPlace, query: string): Promise<readonly RootRecord[]> {
+  return rootsMeantBy(query, await readRoots(place));
+}
+
+/** The same among roots that are read already. */
+export function rootsMeantBy(query: string, roots: readonly RootRecord[]): readonly RootRecord[] {
   const baseNameText = query.slice(query.lastIndexOf('/') + 1);
-  const roots = await readRoots(place);
   const found = roots.filter(
     (root) =>
       root.id === query ||

@@ -236,6 +236,6 @@ const NO_ROOTS: number[] = [];
 function refuseIncomplete(root: PackedRoot): void {
   if (root.complete) return;
   throw new NixferryError('upstream-incomplete', `the root ${root.name} is not complete in this mirror`, {
-    hint: `collect it again (nixferry collect ${root.request}), or name the roots that are to be packed`,
+    hint: `collect it again (nixferry collect ${root.request}), or pack without names, which leaves it out`,
   });
 }

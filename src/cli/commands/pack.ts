@@ -11,6 +11,7 @@ import { readSince } from '../basis-options.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
 import { nixRootsOf } from '../nix-along.ts';
 import { addPackOptions, type PackOptions, type PackOrder, packAndReport, readPacking } from '../packing.ts';
+import { collectCommand } from '../root-words.ts';
 import type { CommandRun } from '../run.ts';
 
 interface PackCommandOptions extends PackOptions {
@@ -46,12 +47,14 @@ async function orderOf(
   queries: readonly string[],
   options: PackCommandOptions,
   site: string,
-  { signal }: CommandRun,
+  { output, signal }: CommandRun,
 ): Promise<PackOrder> {
   if (options.lost === undefined) {
-    const named = queries.length === 0 ? await rootsToSend(mirror) : await rootsNamed(mirror, queries);
+    const all = queries.length === 0 ? await rootsToSend(mirror) : await rootsNamed(mirror, queries);
+    const { named, leftOut } = queries.length === 0 ? onlyComplete(all) : { named: all, leftOut: [] };
+    if (leftOut.length > 0) output.warn(describeLeftOut(leftOut));
     const roots = options.withNix === true ? uniqueRoots([...named, ...(await nixToSend(mirror))]) : named;
-    return { roots, basis: await chooseBasis(mirror, site, roots, readSince(options), signal) };
+    return { roots, basis: await chooseBasis(mirror, site, roots, readSince(options), signal), leftOut };
   }
   if (queries.length === 0 && options.withNix !== true) return lostShipments(mirror, site, options.lost, signal);
   throw new NixferryError('usage', '--lost sends what a shipment carried; roots cannot be named beside it', {
@@ -68,6 +71,30 @@ function collectSequences(text: string, before: readonly number[] | undefined): 
 /** All, but for a Nix that was fetched to evaluate with: that one travels when it is asked for. */
 async function rootsToSend(mirror: Mirror): Promise<RootRecord[]> {
   return (await readRoots(mirror)).filter((root) => nixRootSystem(root) === undefined);
+}
+
+/** Whoever names no root wants what there is: one that failed once shall not hold up the others. */
+function onlyComplete(all: readonly RootRecord[]): { named: readonly RootRecord[]; leftOut: readonly RootRecord[] } {
+  const named = all.filter(({ complete }) => complete);
+  const leftOut = all.filter(({ complete }) => !complete);
+  if (named.length > 0 || leftOut.length === 0) return { named, leftOut };
+  throw new NixferryError('upstream-incomplete', 'no root of this mirror is complete, so there is nothing to pack', {
+    hint: `collect them again, or forget those that cannot be had:\n${waysOut(leftOut)}`,
+  });
+}
+
+function describeLeftOut(leftOut: readonly RootRecord[]): string {
+  return `left out, for not complete in this mirror: ${leftOut.map(({ name }) => name).join(', ')}; collect again, or forget:\n${waysOut(leftOut)}`;
+}
+
+const SHOWN_LEFT_OUT = 10;
+
+function waysOut(roots: readonly RootRecord[]): string {
+  const lines = roots
+    .slice(0, SHOWN_LEFT_OUT)
+    .flatMap((root) => [`  ${collectCommand(root)}`, `  nixferry rm ${root.id}`]);
+  const more = roots.length - SHOWN_LEFT_OUT;
+  return [...lines, ...(more > 0 ? [`  ... and ${more} more: see nixferry status`] : [])].join('\n');
 }
 
 async function nixToSend(mirror: Mirror): Promise<RootRecord[]> {

@@ -1,0 +1,88 @@
+// What happens to roots after they were collected: one that could not be had must not stand in the way for good, and two of one name stay two.
+
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { after, before, suite, test } from 'node:test';
+import { makeRootId, type RootRecord, readRoots, writeRoot } from '../src/mirror/roots.ts';
+import { nixferryCommand } from './support/nixferry.ts';
+import { type RunResult, run, toolEnvironment } from './support/run.ts';
+import { makeTestMirror, makeTestRoot, noise } from './support/shipments.ts';
+import { makeTempDir, type TempDir } from './support/temp-dir.ts';
+
+suite('the roots of a mirror', () => {
+  const cleanUp = new AsyncDisposableStack();
+  let temp: TempDir;
+  let base: RootRecord;
+  let place: { directory: string };
+
+  before(async () => {
+    temp = cleanUp.use(await makeTempDir('roots-of-a-mirror'));
+    place = { directory: temp.join('mirror') };
+    const contents = [{ name: 'report', contents: noise('report', 500) }];
+    await using made = await makeTestMirror(place.directory, contents);
+    base = makeTestRoot(made.paths, 'report', ['report']);
+  });
+  after(() => cleanUp.disposeAsync());
+
+  async function setRoots(...changes: Partial<RootRecord>[]): Promise<RootRecord[]> {
+    for (const { id } of await readRoots(place)) await nixferry(['rm', id]);
+    const roots = changes.map(
+      (change): RootRecord => Object.assign({}, base, change, { id: makeRootId(Object.assign({}, base, change)) }),
+    );
+    for (const root of roots) await writeRoot(place, root);
+    return roots;
+  }
+
+  function nixferry(args: readonly string[], exitCode = 0): Promise<RunResult> {
+    const env = toolEnvironment({ HOME: temp.path });
+    return run(nixferryCommand, [...args, '--mirror', place.directory], { cwd: temp.path, env, exitCode });
+  }
+
+  const pack = (medium: string, exitCode: number, ...names: string[]) =>
+    nixferry(['pack', ...names, '--site', medium, '--to', temp.join(medium), '--no-tools'], exitCode);
+
+  test('pack without names leaves out what is not complete, says how to go on, and ends with 10', async () => {
+    const [, broken] = await setRoots({}, { name: 'broken', request: 'nixpkgs#broken', complete: false });
+    const { stderr, stdout } = await pack('one', 10);
+    assert.match(stderr, /left out, for not complete in this mirror: broken/);
+    assert.match(stderr, /^ {2}nixferry collect nixpkgs#broken$/m);
+    assert.match(stderr, new RegExp(`^  nixferry rm ${broken?.id}$`, 'm'));
+    assert.match(stdout, /shipment 1 for one: 1 path /);
+    assert.deepEqual(await readdir(temp.join('one')), ['one-0001']);
+  });
+
+  test('pack refuses an incomplete root that is named, and a mirror in which none is complete', async () => {
+    await setRoots({}, { name: 'broken', request: 'nixpkgs#broken', complete: false });
+    assert.match((await pack('two', 18, 'report', 'broken')).stderr, /the root broken is not complete/);
+    await setRoots({ complete: false });
+    assert.match((await pack('two', 18)).stderr, /no root of this mirror is complete[^]*nixferry rm report-/);
+  });
+
+  test('rm forgets a root by its name, and its paths stay', async () => {
+    await setRoots({}, { name: 'broken', request: 'nixpkgs#broken', complete: false });
+    const { stdout } = await nixferry(['rm', 'broken']);
+    assert.match(stdout, /forgotten: broken \(nixpkgs#broken\)\ncomplete: 1 root forgotten; the paths stay/);
+    assert.deepEqual(
+      (await readRoots(place)).map(({ name }) => name),
+      ['report'],
+    );
+    await nixferry(['show', `/nix/store/${base.rootPaths[0]}`]);
+    await pack('three', 0);
+  });
+
+  test('rm refuses a name that several roots have, lists their ids, and takes one of these', async () => {
+    const [first, second] = await setRoots(
+      { request: '/home/anna/web#report' },
+      { request: '-f /srv/a.nix -A report' },
+    );
+    const { stderr } = await nixferry(['rm', 'report'], 2);
+    for (const root of [first, second]) assert.ok(stderr.includes(`nixferry rm ${root?.id}    # ${root?.request}`));
+    assert.equal((await readRoots(place)).length, 2);
+    await nixferry(['rm', second?.id ?? '']);
+    assert.deepEqual(
+      (await readRoots(place)).map(({ id }) => id),
+      [first?.id],
+    );
+    assert.match((await nixferry(['rm', 'nothing'], 2)).stderr, /no root 'nothing'/);
+  });
+});
