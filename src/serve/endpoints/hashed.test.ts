@@ -239,6 +239,15 @@ test('hashed is at the root for whoever asks for tarballs.nixos.org, and for nob
   }
 });
 
+test('hashed answers 404 when the table speaks of another NAR than the narinfo', async () => {
+  await using served = await serveSources();
+  const file = `${served.directory}/${hashPartOf(served.flatInfo.storePath)}.narinfo`;
+  const other = formatHash(hashBytes('sha256', 'another NAR'), 'nix32');
+  await writeFile(file, (await readFile(file, 'utf8')).replace(/^NarHash: .*$/m, `NarHash: ${other}`));
+  const { status } = await served.ask(`/hashed//${formatHash(hashBytes('sha1', BYTES), 'sri')}`);
+  assert.equal(status, 404);
+});
+
 test('hashed answers 404 once the path is not visible any more, or its table is gone', async () => {
   await using served = await serveSources();
   const path = `/hashed//${formatHash(hashBytes('sha1', BYTES), 'sri')}`;
