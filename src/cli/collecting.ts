@@ -108,7 +108,7 @@ export async function openCollecting(
   const { storeDir } = upstreams;
   const localStore = openLocalStore(storeDir);
   const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);
-  const evaluations = new Evaluations();
+  const evaluations = new Evaluations(storeDir);
   const folders = (options.derivations ?? []).map((folder) => openDerivationFolder(resolve(folder)));
   const readDerivation = readDerivationsFrom(options.derivations ?? [], (drvPath) => evaluations.derivation(drvPath));
   const sourceHttp = createHttpClient({ ...httpOptions(options, config), attempts: LIMITS.sourceHttpAttempts });

@@ -31,6 +31,8 @@ export interface EvaluationStore extends AsyncDisposable {
   readonly evaluateHere: readonly string[];
   /** A name for a file beside the store that goes when the store goes. */
   newFile(name: string): string;
+  /** Has the files of its paths, each under its base name. */
+  readonly filesFolder: string;
   /** Where the files of one of its paths lie. */
   physical(path: StorePath): string;
   /** Every valid path of it, as of now. */
@@ -43,7 +45,8 @@ export async function openEvaluationStore(storeDir: string, parentFolder = tmpdi
   const directory = await mkdtemp(join(await realpath(parentFolder), 'nixferry-evaluation-'));
   const uri = `local?root=${encodeURIComponent(directory).replaceAll('%2F', '/')}&require-sigs=false`;
   let files = 0;
-  const physical = (path: StorePath) => join(directory, 'nix/store', basename(path));
+  const filesFolder = join(directory, 'nix/store');
+  const physical = (path: StorePath) => join(filesFolder, basename(path));
   return {
     directory,
     placeName: basename(directory),
@@ -51,6 +54,7 @@ export async function openEvaluationStore(storeDir: string, parentFolder = tmpdi
     // Built paths come over from the local store unsigned. Only what carries its own proof is ever taken from here (`recogniseContent`).
     evaluateHere: ['--eval-store', uri, '--extra-substituters', ownStoreUri()],
     newFile: (name) => join(directory, `${name}-${++files}`),
+    filesFolder,
     physical,
     async readPaths(signal) {
       const purpose = 'listing what the evaluation needed';

@@ -1,5 +1,3 @@
-import { readFileIfExists } from '../base/files.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { StorePath } from '../nix/index.ts';
 import { FEATURES } from './evaluate-value.ts';
@@ -10,7 +8,6 @@ import type { EvaluationInput } from './found-inputs.ts';
 import type { Installable } from './installable.ts';
 import type { LocalStore } from './local-store.ts';
 import { runNix } from './nix-command.ts';
-import { locateStorePath } from './private-nix.ts';
 import type { Variant } from './variant.ts';
 
 /** A root to evaluate, and the changes to evaluate it with. */
@@ -47,8 +44,8 @@ export interface Evaluation extends AsyncDisposable {
   readonly inputs: readonly EvaluationInput[];
   /** Where derivations, sources and fetched inputs are to be had; everything else that was found is in the local store. */
   readonly store: LocalStore;
-  /** The bytes of a `.drv` file; undefined where there is none. */
-  derivation(drvPath: StorePath): Promise<Buffer | undefined>;
+  /** Has the files of that store, `.drv` files among them, each under its base name. */
+  readonly storeFolder: string;
   /** Makes a derivation, and all that it is built from, valid in the local store, so that it can be built there. */
   bring(drvPath: StorePath, signal: AbortSignal): Promise<void>;
 }
@@ -74,9 +71,7 @@ export async function evaluateRoot(request: EvaluationRequest, options: Evaluati
     targets: [...base.targets, ...changed],
     inputs,
     store: evaluationStoreAsLocal(store, proven),
-    derivation: async (drvPath) =>
-      (await readFileIfExists(store.physical(drvPath), LIMITS.derivationBytes)) ??
-      (await readFileIfExists(locateStorePath(drvPath), LIMITS.derivationBytes)),
+    storeFolder: store.filesFolder,
     async bring(drvPath, signal) {
       const args = [...FEATURES, 'copy', '--derivation', '--no-check-sigs', '--from', store.uri, drvPath];
       await runNix('nix', args, { purpose: `copying ${drvPath} into the local store`, signal });

@@ -3,6 +3,7 @@
 import { pathToFileURL } from 'node:url';
 import type { ErrorCode } from '../../src/base/errors.ts';
 import { NixferryError } from '../../src/base/errors.ts';
+import { derivationFiles } from '../../src/closure/derivation-files.ts';
 import { type EvaluationRequest, evaluateRoot } from '../../src/evaluate/evaluation.ts';
 import type { EvaluationInput } from '../../src/evaluate/found-inputs.ts';
 import { DEFAULT_STORE_DIR, parseDerivation } from '../../src/nix/index.ts';
@@ -43,9 +44,10 @@ async function evaluate(request: ChildRequest): Promise<ChildResult> {
     signal: new AbortController().signal,
   });
   const { isNixos, targets, inputs, store } = evaluation;
+  const readers = [evaluation.storeFolder, DEFAULT_STORE_DIR].map(derivationFiles);
   const seen = new Set(targets.map(({ drvPath }) => drvPath));
   for (const drvPath of seen) {
-    const bytes = await evaluation.derivation(drvPath);
+    const bytes = (await readers[0]?.(drvPath)) ?? (await readers[1]?.(drvPath));
     if (bytes === undefined) throw new Error(`${drvPath} cannot be read`);
     for (const input of parseDerivation(bytes).inputDerivations.keys()) seen.add(input);
   }
