@@ -9,6 +9,7 @@ import { type BareRoot, type MediumMount, makeDebianRoot, makeNixosRoot } from '
 import { assertInstalled, exportToMedium, type Medium, publicKeyLine, realise } from './support/carry.ts';
 import { createNixEnvironment, type NixEnvironment } from './support/nix.ts';
 import { repositoryRoot } from './support/nixferry.ts';
+import { start } from './support/run.ts';
 import { makeTempDir, type TempDir } from './support/temp-dir.ts';
 import { makeUpstream, type TestUpstream } from './support/upstream.ts';
 
@@ -126,6 +127,24 @@ suite('Nixferry from the medium, where nothing is installed', () => {
     const { exitCode, stdout, stderr } = await root.run([PROGRAM, '--version'], { exitCode: 'any' });
     assert.deepEqual([exitCode, stdout], [2, '']);
     assert.match(stderr, /programs cannot be started from \S+\/tools\/\S+, .*\n {2}next: copy \S+\/tools to a disk/);
+  });
+
+  test('the lines of READ-ME-FIRST.txt keep it, also over an older one that is running', async () => {
+    const kept = temp.join('opt/nixferry');
+    const shipment = path.join(medium.directory, 'lab-0001');
+    const readMe = await readFile(path.join(shipment, 'READ-ME-FIRST.txt'), 'ascii');
+    const lines = /^ {2}(mkdir -p .*\n {2}cp .*)$/m.exec(readMe)?.[1] ?? 'false';
+    const script = lines.replaceAll('/opt/nixferry', kept).replace('/path/to/lab-0001', shipment);
+    const keep = (): Promise<unknown> => connected.run('sh', ['-euc', script]);
+    await keep();
+    const program = path.join(kept, 'nixferry');
+    await connected.run('sh', [program, 'init', '--mirror', temp.join('kept-mirror')]);
+    const serve = [program, 'serve', '--listen', '127.0.0.1:0', '--workers', '1', '--mirror', temp.join('kept-mirror')];
+    await using server = start('sh', serve);
+    await server.waitForOutput(/serving /);
+    await keep();
+    assert.deepEqual(await readdir(kept), await readdir(path.join(shipment, 'tools')));
+    assert.equal((await server.stop()).exitCode, 0);
   });
 
   test('it starts from a copy on a disk that came from FAT32 without marks for programs', async () => {

@@ -121,8 +121,9 @@ Type, with the path where this medium is mounted:
 ${ABOUT_IMPORT}
 To keep Nixferry, for serving and for the next shipment, copy it and type its full path from then on:
 
-  cp -r /path/to/${folder}/tools /opt/nixferry
-  sh /opt/nixferry/nixferry serve --listen :8080
+${keepTools(`/path/to/${folder}`)}  sh /opt/nixferry/nixferry serve --listen :8080
+
+The same lines update an older one that is there; stop serve and start it again then.
 
 The hash of each file in tools/ is in manifest.json, which the sender has signed.
 `;
@@ -134,8 +135,7 @@ function howToImportDiscs(manifest: Manifest, hasTools: boolean): string {
   const tools = `Nothing needs to be installed: Nixferry is on disc 1, for Linux on ${machines(manifest)}.
 Copy it first, so that the drive is free for the other discs:
 
-  cp -r /path/to/disc/tools /opt/nixferry
-
+${keepTools('/path/to/disc')}
 `;
   return `On the isolated side
 --------------------
@@ -149,6 +149,13 @@ Or name all ${discs} at once, where they are in several drives or were copied to
   ${program} import /path/to/discs/*
 
 ${ABOUT_IMPORT}`;
+}
+
+/** May be typed again with a later shipment. Files are removed first: a Nixferry that is running would crash if they were written into. */
+function keepTools(medium: string): string {
+  return `  mkdir -p /opt/nixferry
+  cp -r --remove-destination ${medium}/tools/. /opt/nixferry/
+`;
 }
 
 function howToInstallNix({ site, sequence, roots }: Manifest, disc: number | undefined): string {
