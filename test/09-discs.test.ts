@@ -136,7 +136,10 @@ suite('discs', { concurrency: 4 }, () => {
     const having = [];
     for (const name of folders) if ((await readdir(join(made, name))).includes('tools')) having.push(name);
     assert.deepEqual(having, ['disc-01']);
-    assert.match(await readFile(join(made, 'disc-02/READ-ME-FIRST.txt'), 'ascii'), /cp -r .*disc\/tools/);
+    assert.match(
+      await readFile(join(made, 'disc-02/READ-ME-FIRST.txt'), 'ascii'),
+      /mkdir -p \/opt\/nixferry\n *cp -r .*disc\/tools\/\. \/opt\/nixferry\/\n/,
+    );
   });
 
   test('packShipment makes discs that a burning program finds small enough', async () => {
