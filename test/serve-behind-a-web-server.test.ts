@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type RunningServer, startServer } from '../src/serve/server.ts';
@@ -125,6 +126,8 @@ async function openNginx(temp: TempDir): Promise<Front> {
   const ready = replaceAll(await exampleInGuide('nginx'), [
     ['127.0.0.1:8080', `127.0.0.1:${server.port}`],
     ['listen 80;', `listen 127.0.0.1:${port};`],
+    // Not every machine has IPv6.
+    ['listen [::]:80;', hasIpv6() ? `listen [::1]:${port};` : ''],
     ['alias /var/lib/nixferry/;', `alias ${cache.directory}/;`],
   ]);
   await mkdir(temp.join('temp'));
@@ -141,6 +144,10 @@ ${ready} }
 `,
   );
   return { program: start('nginx', ['-e', 'stderr', '-c', config]), url: `http://127.0.0.1:${port}` };
+}
+
+function hasIpv6(): boolean {
+  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === '::1'));
 }
 
 async function openCaddy(temp: TempDir): Promise<Front> {
