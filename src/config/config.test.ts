@@ -15,6 +15,14 @@ test('parseConfig resolves paths against the file when they are relative', () =>
   assert.equal(config.caFile, '/etc/ca.pem');
 });
 
+test('parseConfig reads where sources come from', () => {
+  const text = 'sources-from = ["distfiles", "/srv/store"]\ntarballs-mirrors = []\n';
+  const config = parseConfig(text, '/home/anna/nixferry.toml');
+  assert.deepEqual(config.sourcesFrom, ['/home/anna/distfiles', '/srv/store']);
+  assert.deepEqual(config.tarballsMirrors, []);
+  assert.deepEqual(parseConfig('', '/n.toml').sourcesFrom, []);
+});
+
 test('parseConfig reads named roots when they are one text or a list', () => {
   const config = parseConfig('[roots]\none = "nixpkgs#hello"\ntwo = ["a", "b"]\n', '/n.toml');
   assert.deepEqual(

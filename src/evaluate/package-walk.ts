@@ -119,11 +119,18 @@ async function evaluate(options: EvaluateOptions, expression: string): Promise<u
       purpose: 'evaluating packages for their sources',
       workingDirectory,
       signal,
-      environment: { GC_MAXIMUM_HEAP_SIZE: String(LIMITS.packageWalkHeapBytes) },
+      environment: { GC_MAXIMUM_HEAP_SIZE: String(heapBytes()) },
     },
   );
   return JSON.parse(printed.toString('utf8'));
 }
+
+/** Nix gives up at this much, rather than the system taking it from others. */
+function heapBytes(): number {
+  return Math.min(LIMITS.packageWalkHeapBytes, Math.floor(process.availableMemory() * MEMORY_SHARE));
+}
+
+const MEMORY_SHARE = 0.6;
 
 /** Sources are fetched whatever Nix thinks of their licences, or of whether they can be built. */
 function setExpression({ nixpkgs, settings, system }: Omit<PackageWalkOptions, 'store'>): string {
