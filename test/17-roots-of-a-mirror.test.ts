@@ -1,7 +1,7 @@
 // What happens to roots after they were collected: one that could not be had must not stand in the way for good, and two of one name stay two.
 
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { after, before, suite, test } from 'node:test';
 import { makeRootId, type RootRecord, readRoots, writeRoot } from '../src/mirror/roots.ts';
 import { nixferryCommand } from './support/nixferry.ts';
@@ -84,5 +84,23 @@ suite('the roots of a mirror', () => {
       [first?.id],
     );
     assert.match((await nixferry(['rm', 'nothing'], 2)).stderr, /no root 'nothing'/);
+  });
+
+  test('roots of one name are told apart by status, check, the read-me and import', async () => {
+    await setRoots({ request: '/home/anna/web#report' }, { request: '-f /srv/a.nix -A report', scope: 'rebuild' });
+    const status = await nixferry(['status']);
+    assert.match(status.stdout, /report +complete +scope run +1 path .*\/home\/anna\/web#report/);
+    assert.match(status.stdout, /report +complete +scope rebuild +1 path .*-f \/srv\/a.nix -A report/);
+    const apart = ['report (/home/anna/web#report)', 'report (-f /srv/a.nix -A report)'];
+    const check = await nixferry(['check']);
+    for (const name of apart) assert.ok(check.stdout.includes(name), check.stdout);
+    await pack('five', 0);
+    const readMe = await readFile(temp.join('five', 'five-0001', 'READ-ME-FIRST.txt'), 'utf8');
+    assert.match(readMe, /- report \(scope rebuild; .*\n {6}asked for as -f \/srv\/a.nix -A report\n/);
+    const key = (await nixferry(['keys', 'show'])).stdout.trim();
+    const env = toolEnvironment({ HOME: temp.path });
+    const args = ['import', temp.join('five'), '--mirror', temp.join('five-mirror'), '--trust', key];
+    const { stdout } = await run(nixferryCommand, args, { env });
+    for (const name of apart) assert.ok(stdout.includes(`  ${name}\n`), stdout);
   });
 });

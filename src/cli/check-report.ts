@@ -1,5 +1,6 @@
 import { quoteForShell } from '../base/shell-word.ts';
 import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check.ts';
+import { distinctNames } from '../mirror/distinct-names.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
 import { formatBytes, formatCount, formatTable } from './format.ts';
@@ -18,11 +19,11 @@ export interface CheckedRoot {
 const SHOWN_MISSING = 20;
 
 /** What was found, for a person who decides whether to carry this mirror to where there is no internet. */
-export function describeCheckedRoot(checked: CheckedRoot): string {
-  const { name, record, result } = checked;
+export function describeCheckedRoot(checked: CheckedRoot, shownName = checked.name): string {
+  const { record, result } = checked;
   const { missing, judged, asked, targets } = result;
   const verdict = missing.length === 0 ? 'complete' : `${formatCount(missing.length, 'path')} missing`;
-  const lines = [`${name}${record === undefined ? '' : ` (${record.scope})`}: ${verdict}`];
+  const lines = [`${shownName}${record === undefined ? '' : ` (${record.scope})`}: ${verdict}`];
   const rows = targets.map(describeTarget);
   if (asked.paths > 0 || targets.length === 0) {
     const what = record === undefined || targets.length === 0 ? 'to install' : 'to install and evaluate';
@@ -40,6 +41,13 @@ export function describeCheckedRoot(checked: CheckedRoot): string {
   if (missing.length > SHOWN_MISSING) lines.push(`  ... and ${missing.length - SHOWN_MISSING} more (--json lists all)`);
   if (missing.length > 0) lines.push(...whatToDo(checked));
   return lines.join('\n');
+}
+
+/** What to call each beside the others. */
+export function shownNames(checked: readonly CheckedRoot[]): string[] {
+  return distinctNames(
+    checked.map(({ name, record }) => ({ name, request: record?.request ?? name, scope: record?.scope ?? 'run' })),
+  );
 }
 
 /** The same as data, for --json. */

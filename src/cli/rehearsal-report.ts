@@ -5,11 +5,11 @@ import { formatCount } from './format.ts';
 
 const SHOWN_MISSING = 10;
 
-/** How a rehearsal ended, in words: a line for each root and variant, what is missing in full, and where the log is. */
-export function describeRehearsal(rehearsed: Rehearsed, logFile: string): string {
+/** How a rehearsal ended, in words, with what to call each root: a line for each root and variant, what is missing in full, and where the log is. */
+export function describeRehearsal(rehearsed: Rehearsed, logFile: string, names: readonly string[]): string {
   const { roots, verdict, nixVersion } = rehearsed;
   return [
-    ...roots.flatMap(rootLines),
+    ...roots.flatMap(({ name, targets }, index) => rootLines(names[index] ?? name, targets)),
     `  log: ${logFile}`,
     verdict === 'complete'
       ? `complete: ${formatCount(roots.length, 'root')} made from the mirror alone by ${nixVersion}, without a network; the next pack takes the log along`
@@ -22,7 +22,7 @@ const NEXT_MISSING =
 const NEXT_FAILED =
   'nothing is missing as far as can be told, but Nix could not do it; the log has its words.\nnext:  try the same without the rehearsal; where evaluation reads files of this machine, show them with --share DIR';
 
-function rootLines({ name, targets }: RootOutcome): string[] {
+function rootLines(name: string, targets: RootOutcome['targets']): string[] {
   // What the root lacks its variants lack as well: it is said once.
   const seen = new Set<string>();
   return targets.flatMap((target) => {

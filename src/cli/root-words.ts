@@ -3,7 +3,7 @@ import { NIXOS_PROBES } from '../evaluate/nixos-probes.ts';
 import { nixRootSystem } from '../mirror/nix-root.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 
-// How roots of a mirror are told to people: what they are called beside others, and what to type to have them again.
+// How roots of a mirror are told to people: what to type to have them again.
 
 /** Variants that come without being asked for. */
 const PROBES: ReadonlySet<string> = new Set(NIXOS_PROBES.map(({ name }) => name));
@@ -21,15 +21,4 @@ export function collectCommand(record: RootRecord): string {
 /** A request holds the flags that it was typed with, so only one that is a single word is quoted. */
 export function requestInWords({ request }: Pick<RootRecord, 'request'>): string {
   return /^-| -/.test(request) ? request : quoteForShell(request);
-}
-
-/** A name for each root: its own where no other one has it, else with what it was asked for by, and its scope where that is the same, too. */
-export function distinctNames(roots: readonly Pick<RootRecord, 'name' | 'request' | 'scope'>[]): string[] {
-  return roots.map((root) => {
-    const { name, request, scope } = root;
-    const sameName = roots.filter((other) => other !== root && other.name === name);
-    if (sameName.length === 0) return name;
-    const isSameRequest = sameName.some((other) => other.request === request);
-    return isSameRequest ? `${name} (${request}, ${scope})` : `${name} (${request})`;
-  });
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { showChannel } from '../mirror/channels.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { makeRootId, type RootRecord, readRoot, writeRoot } from '../mirror/roots.ts';
+import { makeRootId, type RootRecord, readRoot, type Scope, writeRoot } from '../mirror/roots.ts';
 import type { StorePathBaseName } from '../nix/index.ts';
 import type { RootLine } from './inventory.ts';
 import type { CheckedInventory } from './inventory-check.ts';
@@ -11,6 +11,7 @@ import { rootOfLine } from './root-line.ts';
 export interface ImportedRoot {
   readonly name: string;
   readonly request: string;
+  readonly scope: Scope;
   /** Whether all of its paths are in the mirror now. */
   readonly complete: boolean;
   readonly pathCount: number;
@@ -43,6 +44,7 @@ export async function recordRoots(
     imported.push({
       name: line.name,
       request: line.request,
+      scope: line.scope,
       complete: record.complete,
       pathCount: own.length,
       missing,

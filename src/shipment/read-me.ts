@@ -1,3 +1,4 @@
+import { distinctNames } from '../mirror/distinct-names.ts';
 import { nixRootSystem } from '../mirror/nix-root.ts';
 import { formatSequence, INSTALLER_FILE, shipmentName } from './format.ts';
 import { formatSize } from './format-size.ts';
@@ -78,6 +79,7 @@ function whichDisc({ volumes }: Manifest, disc: number): string {
 }
 
 function whatIsInside({ roots }: Manifest, rootLines: readonly Pick<RootLine, 'rootPaths'>[]): string {
+  const distinct = distinctNames(roots);
   const lines = roots.slice(0, ROOTS_SHOWN).map((root, index) => {
     const size = formatSize(root.narSizeBytes);
     const paths = rootLines[index]?.rootPaths ?? [];
@@ -85,7 +87,8 @@ function whatIsInside({ roots }: Manifest, rootLines: readonly Pick<RootLine, 'r
     const names = paths.slice(0, ROOT_PATHS_SHOWN).map((path) => `      ${ascii(path.slice(33))}\n`);
     const others = paths.length > ROOT_PATHS_SHOWN ? `      ... and ${paths.length - ROOT_PATHS_SHOWN} more\n` : '';
     const about = `scope ${root.scope}; ${count(root.pathCount, 'path')}, ${size}`;
-    return `  - ${ascii(root.name)} (${about})\n${names.join('')}${others}`;
+    const request = distinct[index] === root.name ? '' : `      asked for as ${ascii(root.request)}\n`;
+    return `  - ${ascii(root.name)} (${about})\n${request}${names.join('')}${others}`;
   });
   const rest = roots.length - lines.length;
   const more = rest > 0 ? `  ... and ${rest} more; manifest.json lists all of them\n` : '';

@@ -5,7 +5,7 @@ import type { Config } from '../../config/config.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
 import { NixFormatError, nameOf, type PublicKey, parseStorePath, type StorePath } from '../../nix/index.ts';
-import { checkFields, countMissing, describeCheckedRoot } from '../check-report.ts';
+import { checkFields, countMissing, describeCheckedRoot, shownNames } from '../check-report.ts';
 import { checkAll, type NamedRequest, requestOfRecord } from '../checking.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
@@ -47,9 +47,14 @@ async function checkCommand(queries: readonly string[], options: CheckOptions, r
     onProgress: output.onProgress,
     signal,
   });
-  for (const root of checked) {
+  const names = shownNames(checked);
+  for (const [index, root] of checked.entries()) {
     output.event('root', checkFields(root));
-    tell(run, root.result.missing.length === 0 && root.result.judged !== 'paths-only', describeCheckedRoot(root));
+    tell(
+      run,
+      root.result.missing.length === 0 && root.result.judged !== 'paths-only',
+      describeCheckedRoot(root, names[index]),
+    );
   }
   const missing = countMissing(checked);
   const exitCode = missing === 0 ? EXIT.complete : EXIT.partial;

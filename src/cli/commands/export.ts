@@ -6,7 +6,7 @@ import type { Mirror } from '../../mirror/mirror.ts';
 import type { RootRecord } from '../../mirror/roots.ts';
 import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { readSince } from '../basis-options.ts';
-import { checkFields, countMissing, describeCheckedRoot } from '../check-report.ts';
+import { checkFields, countMissing, describeCheckedRoot, shownNames } from '../check-report.ts';
 import { checkAll, requestOfRecord } from '../checking.ts';
 import { collectRoots, endCollect } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
@@ -51,11 +51,12 @@ async function checkCollected(mirror: Mirror, roots: readonly RootRecord[], run:
   const requests = roots.map((root) => requestOfRecord(root, mirror.storeDir));
   const checked = await checkAll(requests, { mirror, keys: [mirror.publicKey], onProgress: output.onProgress, signal });
   const missing = countMissing(checked);
-  for (const root of checked) {
+  const names = shownNames(checked);
+  for (const [index, root] of checked.entries()) {
     output.event('root', checkFields(root));
     if (output.json) continue;
-    if (root.result.missing.length > 0) output.warn(describeCheckedRoot(root));
-    else if (root.result.judged !== 'paths') output.say(describeCheckedRoot(root));
+    if (root.result.missing.length > 0) output.warn(describeCheckedRoot(root, names[index]));
+    else if (root.result.judged !== 'paths') output.say(describeCheckedRoot(root, names[index]));
   }
   if (missing === 0) return true;
   output.warn(`clients could not have everything: ${formatCount(missing, 'path')} missing; nothing was packed`);

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type ErrorCode, EXIT, NixferryError } from '../../base/errors.ts';
 import { keepHeapSmall } from '../../base/garbage-collection.ts';
+import { distinctNames } from '../../mirror/distinct-names.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { formatPublicKey, type PublicKey } from '../../nix/index.ts';
 import { type ImportResult, importShipment } from '../../shipment/import.ts';
@@ -120,7 +121,9 @@ async function openOrMake(directory: string, media: readonly string[], trust: re
 function describe(result: ImportResult, mirror: Mirror): string {
   const { manifest, importedPaths, presentPaths, roots } = result;
   const what = `shipment ${manifest.sequence} from ${manifest.sender} for ${manifest.site}`;
-  const names = roots.map(({ name }) => `  ${name}`).join('\n');
+  const names = distinctNames(roots)
+    .map((name) => `  ${name}`)
+    .join('\n');
   if (result.alreadyImported) return `complete: ${what} was imported before, and all of it is here:\n${names}`;
   return [
     `complete: ${what}: ${formatCount(importedPaths, 'path')} new, ${presentPaths.toLocaleString('en-US')} were here`,
@@ -160,7 +163,7 @@ function fieldsOf({ folder, manifest, ...result }: ImportResult): Record<string,
     alreadyImported: result.alreadyImported,
     importedPaths: result.importedPaths,
     presentPaths: result.presentPaths,
-    roots: result.roots.map(({ name, complete }) => ({ name, complete })),
+    roots: result.roots.map(({ name, request, scope, complete }) => ({ name, request, scope, complete })),
     missingNeeds: result.missingNeeds,
     healed: result.healed,
     receipt: { counter: result.receipt.header.counter, digest: result.receipt.digest },

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
+import { distinctNames } from '../../mirror/distinct-names.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { makeRehearsalFolder, writeRehearsal } from '../../mirror/rehearsals.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
@@ -78,7 +79,7 @@ async function rehearseRoots(
   output.onProgress({ type: 'phase', phase: '' });
   const kept = await keep(mirror, records, digests, rehearsed);
   const exitCode = rehearsed.verdict === 'complete' ? EXIT.complete : EXIT.partial;
-  const report = describeRehearsal(rehearsed, kept.logFile);
+  const report = describeRehearsal(rehearsed, kept.logFile, distinctNames(records));
   if (exitCode === EXIT.complete) output.say(report);
   else output.warn(report);
   run.finish(exitCode);

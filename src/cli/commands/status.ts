@@ -61,6 +61,7 @@ function describeRoots({ roots }: MirrorStatus): string {
     .map((root) => [
       root.name,
       root.complete ? 'complete' : 'NOT complete',
+      `scope ${root.scope}`,
       formatCount(root.pathCount, 'path'),
       root.shipment === undefined
         ? 'collected'
@@ -68,7 +69,7 @@ function describeRoots({ roots }: MirrorStatus): string {
       root.request === root.name ? '' : root.request,
     ]);
   const more = roots.length > SHOWN_ROOTS ? `\n... and ${roots.length - SHOWN_ROOTS} more (--json lists all)` : '';
-  return `${formatCount(roots.length, 'root')}\n${formatTable(rows, [2])}${more}`;
+  return `${formatCount(roots.length, 'root')}\n${formatTable(rows, [3])}${more}`;
 }
 
 function describeSites(sites: readonly SiteStatus[]): string {
