@@ -86,6 +86,25 @@ suite('the roots of a mirror', () => {
     assert.match((await nixferry(['rm', 'nothing'], 2)).stderr, /no root 'nothing'/);
   });
 
+  test('collect, plan and export say of a name that they do not know that it is a root of the mirror', async () => {
+    await setRoots(
+      { request: 'nixpkgs#report' },
+      { name: 'nixosConfigurations.web', request: '.#web', complete: false },
+    );
+    const upstream = ['--upstream', `file://${place.directory}`];
+    for (const command of [['plan'], ['collect'], ['export', '--site', 'x', '--to', temp.path, '--no-tools']]) {
+      const { stderr } = await nixferry([...command, 'report', ...upstream], 2);
+      assert.match(
+        stderr,
+        /it is a root of the mirror .*\n.* nixferry pack report .*\n.* nixferry collect nixpkgs#report\n/,
+      );
+    }
+    const { stderr } = await nixferry(['collect', 'web', ...upstream], 2);
+    assert.match(stderr, /nixferry collect \.#web/);
+    assert.doesNotMatch(stderr, /nixferry pack web/);
+    assert.match((await nixferry(['collect', 'nothing', ...upstream], 2)).stderr, /next: {2}a root is a store path/);
+  });
+
   test('roots of one name are told apart by status, check, the read-me and import', async () => {
     await setRoots({ request: '/home/anna/web#report' }, { request: '-f /srv/a.nix -A report', scope: 'rebuild' });
     const status = await nixferry(['status']);

@@ -7,6 +7,7 @@ import { type CollectOptions, openCollecting } from './collecting.ts';
 import { readCommonOptions } from './common-options.ts';
 import { formatBytes, formatCount } from './format.ts';
 import { describePlan, describeProblems } from './plan-report.ts';
+import { explainNamesOfMirror } from './roots-by-name.ts';
 import type { CommandRun } from './run.ts';
 import type { OpenedWant } from './want-file.ts';
 
@@ -28,7 +29,7 @@ export async function collectRoots(
   markWithoutHelpers();
   const { config, mirrorDirectory } = await readCommonOptions(options);
   await using collecting = await openCollecting(texts, options, config, run);
-  const named = await collecting.resolve();
+  const named = await explainNamesOfMirror(texts, mirrorDirectory, () => collecting.resolve());
   const { storeDir, jobs } = collecting;
   const mirror = await openMirror(mirrorDirectory, {
     access: 'write',

@@ -6,6 +6,7 @@ import { SCOPES } from '../../mirror/roots.ts';
 import { addCollectOptions, type CollectOptions, openCollecting } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
 import { describePlan, describeProblems, planFields } from '../plan-report.ts';
+import { explainNamesOfMirror } from '../roots-by-name.ts';
 import type { CommandRun } from '../run.ts';
 import { describeScopes, scopeFields, summarizeScopes } from '../scope-table.ts';
 
@@ -21,7 +22,7 @@ async function planCommand(texts: readonly string[], options: CollectOptions, ru
   const { output } = run;
   const { config, mirrorDirectory } = await readCommonOptions(options);
   await using collecting = await openCollecting(texts, options, config, run);
-  const roots = await collecting.resolve();
+  const roots = await explainNamesOfMirror(texts, mirrorDirectory, () => collecting.resolve());
   await using mirror = await openIfThere(mirrorDirectory, collecting.storeDir);
   const compare = roots.some(({ targets }) => targets.length > 0) ? SCOPES : [];
   const plan = await collecting.plan({ mirror, mirrorDirectory }, roots, compare);
