@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { type Hash, type HashAlgorithm, hashAlgorithm, hashDigest } from '../nix/hash.ts';
 import type { HashPart } from '../nix/store-path.ts';
 import { explainSqliteError } from './index-file.ts';
+import { inTransaction } from './index-tables.ts';
 
 // Which paths are single plain files, by every hash that somebody may ask for one with; and which ones Nix itself fetches, by their addresses. Derived from the NARs. It lies beside the index rather
 // than in it, since to make it anew takes reading every source, and it stays right while narinfos come and go: it says what a NAR holds, not what
@@ -49,30 +50,20 @@ export async function openFlatFiles(file: string): Promise<FlatFileTable> {
   const insert = database.prepare('INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)');
   const insertAddress = database.prepare('INSERT OR IGNORE INTO addresses VALUES (?, ?)');
   const find = database.prepare('SELECT hash_part, nar_hash, size_bytes FROM files WHERE hash_part = ?');
-  const inTransaction = (work: () => void): void =>
-    write(() => {
-      database.exec('BEGIN IMMEDIATE');
-      try {
-        work();
-        database.exec('COMMIT');
-      } catch (error) {
-        if (database.isTransaction) database.exec('ROLLBACK');
-        throw error;
-      }
-    });
+  const change = (work: () => void): void => write(() => inTransaction(database, work));
   return {
     get: (hashPart) => asFlatFile(find.get(hashPart)),
     put: (files) =>
-      inTransaction(() => {
+      change(() => {
         for (const { hashPart, narHash, sizeBytes, hashes } of files) {
           insert.run(hashPart, narHash, sizeBytes, ...ALGORITHMS.map((algorithm) => hashDigest(hashes[algorithm])));
         }
       }),
     putAddresses: (addresses) =>
-      inTransaction(() => {
+      change(() => {
         for (const { url, hashPart } of addresses) insertAddress.run(url, hashPart);
       }),
-    clear: () => inTransaction(() => database.exec('DELETE FROM files; DELETE FROM addresses')),
+    clear: () => change(() => database.exec('DELETE FROM files; DELETE FROM addresses')),
     close: () => database.close(),
   };
 }

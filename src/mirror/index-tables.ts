@@ -68,7 +68,8 @@ export function writeChangeToken(database: DatabaseSync, token: string | undefin
   else database.prepare('INSERT OR REPLACE INTO state VALUES (?, ?)').run(CHANGE_TOKEN_KEY, token);
 }
 
-function inTransaction(database: DatabaseSync, work: () => void): void {
+/** All of the work, or nothing of it. Throws what the work throws. */
+export function inTransaction(database: DatabaseSync, work: () => void): void {
   database.exec('BEGIN IMMEDIATE');
   try {
     work();

@@ -2,7 +2,6 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { asCompression } from '../../base/compression/compression.ts';
 import { decompressStream } from '../../base/compression/decompress-stream.ts';
-import { Semaphore } from '../../base/concurrency.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { findByAddress, findFlatFiles } from '../../mirror/flat-files.ts';
 import { privateLayout } from '../../mirror/layout.ts';
@@ -15,6 +14,7 @@ import { parseHashedAddress } from '../hashed-address.ts';
 import { parseRange } from '../range.ts';
 import { CACHE_FOREVER, CACHE_NEVER, sendMissing, sendText } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
+import { TransferPlaces } from '../transfer-places.ts';
 
 /** A file as it can be sent. */
 interface ServedFlatFile {
@@ -32,7 +32,8 @@ const TARBALLS_HOST = /^tarballs\.nixos\.org(?::\d+)?$/i;
  * a 404: a client would take whatever it gets for the file. To tarballs.nixos.org belong the bootstrap files, too, at addresses of their own.
  */
 export function routeHashed(app: FastifyInstance, context: ServeContext): void {
-  const places = new Places();
+  // Every source that is sent takes a decoder of its own.
+  const places = new TransferPlaces(LIMITS.hashedTransfersAtOnce, LIMITS.hashedTransfersWaiting);
   app.route({
     method: ['GET', 'HEAD'],
     url: `${PREFIX}*`,
@@ -58,7 +59,7 @@ export function routeHashed(app: FastifyInstance, context: ServeContext): void {
 
 function answer(
   context: ServeContext,
-  places: Places,
+  places: TransferPlaces,
   request: FastifyRequest,
   reply: FastifyReply,
   file: ServedFlatFile,
@@ -136,29 +137,5 @@ async function* readNar({ files }: ServeContext, info: NarInfo): AsyncGenerator<
     yield* decompressStream(compression, opened.chunks(), { maxBytes: info.narSizeBytes });
   } finally {
     opened.close();
-  }
-}
-
-/** Every source that is sent takes a decoder of its own: a few at a time, a few more may wait. */
-class Places {
-  readonly #places = new Semaphore(LIMITS.hashedTransfersAtOnce);
-  #held = 0;
-
-  get mayWait(): boolean {
-    return this.#held < LIMITS.hashedTransfersAtOnce + LIMITS.hashedTransfersWaiting;
-  }
-
-  async *hold(work: () => AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-    this.#held += 1;
-    try {
-      await this.#places.acquire();
-      try {
-        yield* work();
-      } finally {
-        this.#places.release();
-      }
-    } finally {
-      this.#held -= 1;
-    }
   }
 }
