@@ -109,8 +109,10 @@ suite('Nix from the medium, where there is none', () => {
 
   test('it may be repeated, and goes on where it was cut off', async () => {
     const root = await makeRoot('again');
-    const install = ['--trust', senderKey];
-    await ok(root, INSTALL, ...install);
+    const install = ['--trust', senderKey, '--single-user'];
+    const said = await ok(root, INSTALL, ...install);
+    const next = `  sh ${INSTALL} ${install.join(' ')} --url http://SERVER:8080 --public-key KEY`;
+    assert.ok(said.split('\n').includes(next), said);
     const state = async () => {
       const files = ['etc/nix/nix.conf', 'etc/nix/nixferry.conf', 'etc/profile.d/nixferry-nix.sh', 'etc/passwd'];
       const texts = await Promise.all(files.map((file) => readFile(path.join(root.directory, file), 'utf8')));

@@ -67,9 +67,20 @@ has_line() {
   return 1
 }
 
+# As one word for a shell.
+quoted() {
+  case $1 in
+    *"'"*) printf '"%s"' "$1" ;;
+    '' | *[!A-Za-z0-9_@%+=:,./-]*) printf "'%s'" "$1" ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
 here=.
 case $0 in */*) here=\${0%/*} ;; esac
 trust= url= public_key= mirror= mode= program=
+# What is to be typed again, as it was typed.
+again="sh $(quoted "$0")"
 
 wants_value() {
   [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 wants a value" "sh @NAME@ --help lists the options"
@@ -77,13 +88,13 @@ wants_value() {
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --trust) wants_value "$@"; trust=$2; shift ;;
+    --trust) wants_value "$@"; trust=$2; again="$again $1 $(quoted "$2")"; shift ;;
     --url) wants_value "$@"; url=$2; shift ;;
     --public-key) wants_value "$@"; public_key=$2; shift ;;
     --mirror) wants_value "$@"; mirror=$2; shift ;;
-    --nixferry) wants_value "$@"; program=$2; shift ;;
-    --multi-user) mode=multi ;;
-    --single-user) mode=single ;;
+    --nixferry) wants_value "$@"; program=$2; again="$again $1 $(quoted "$2")"; shift ;;
+    --multi-user) mode=multi; again="$again $1" ;;
+    --single-user) mode=single; again="$again $1" ;;
     -h | --help) usage; exit 0 ;;
     --) shift; break ;;
     -*) fail "there is no option $1" "sh @NAME@ --help lists the options" ;;
@@ -254,6 +265,9 @@ fi
 say "complete: $("$profile/bin/nix" --version)"
 say "next: log in again, or type: export PATH=$profile/bin:\\$PATH"
 if [ -z "$url$mirror" ] && ! has_line "$settings" 'substituters = '; then
-  say "then tell it where to fetch from: sh @NAME@ --url http://ferry:8080 --public-key KEY"
+  volumes=
+  for folder in "$@"; do volumes="$volumes $(quoted "$folder")"; done
+  say "then tell it where to fetch from, with the URL of the machine that runs nixferry serve, and the KEY that nixferry keys show prints there:"
+  say "  $again --url http://SERVER:8080 --public-key KEY$volumes"
 fi
 `;

@@ -130,7 +130,8 @@ function describe(result: ImportResult, mirror: Mirror): string {
     names,
     'its clients need this key, and no other:',
     `  ${formatPublicKey(mirror.publicKey)}`,
-    'next: nixferry serve --listen :8080, and nixferry client-config for its clients;',
+    'next: nixferry serve --listen :8080',
+    'for its clients: nixferry client-config --url http://SERVER:8080 prints here what is to be pasted there;',
     `where something can go back: nixferry receipt --to DIR (this is receipt ${result.receipt.header.counter})`,
   ].join('\n');
 }

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import pino from 'pino';
 import { EXIT, NixferryError } from '../../base/errors.ts';
+import { quoteForShell } from '../../base/shell-word.ts';
 import { SENDFILE_HEADERS, type SendfileHeader } from '../../serve/sendfile-header.ts';
 import { startServer } from '../../serve/server.ts';
 import { openServiceManager } from '../../serve/service-manager.ts';
@@ -59,7 +60,10 @@ async function serve(options: ServeOptions, { output, signal }: CommandRun): Pro
   });
   const where = server.url === '' ? 'the socket that was passed to it' : server.url;
   output.result(`serving ${mirrorDirectory} on ${where}`, { url: server.url, mirror: mirrorDirectory });
-  output.say(`on each client, type: nixferry client-config --url URL (URL as the client reaches this machine)`);
+  const url = options.publicUrl === undefined ? 'URL' : quoteForShell(options.publicUrl);
+  output.say(
+    `for its clients: nixferry client-config --url ${url} prints here what is to be pasted there${url === 'URL' ? ' (URL: as they reach this machine)' : ''}`,
+  );
   const tell = async (...words: string[]): Promise<void> => {
     const problem = await manager.tell(...words);
     if (problem !== undefined) logger.error({ problem }, 'the service manager could not be told how things stand');
