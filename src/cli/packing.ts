@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import { keepHeapSmall } from '../base/garbage-collection.ts';
@@ -17,6 +16,7 @@ import { formatSequences } from '../shipment/sequence-ranges.ts';
 import { readTools, type Tools } from '../shipment/tools.ts';
 import { formatInstaller } from '../shipment/with-nix-script.ts';
 import { addBasisOptions, type BasisOptions } from './basis-options.ts';
+import { checkMedium } from './check-medium.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
 import { formatBytes, formatCount, parseSize } from './format.ts';
 import type { CommandRun } from './run.ts';
@@ -81,16 +81,8 @@ export async function readPacking(options: PackOptions, config: Config): Promise
     });
   }
   checkSiteName(site);
-  checkMedium(resolve(options.to));
+  checkMedium(options.to);
   return { site, tools: options.tools ? await readTools(toolsFolder()) : undefined };
-}
-
-/** A folder on the medium may be made, but not a medium: where that is not mounted, the shipment would fill this machine's own disk. */
-function checkMedium(to: string): void {
-  if (existsSync(to) || existsSync(dirname(to))) return;
-  throw new NixferryError('usage', `there is no ${dirname(to)}`, {
-    hint: 'mount the medium, or make the folder, then type the same command again',
-  });
 }
 
 /** Which roots, and on what the shipment builds. */
