@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { after, before, suite, test } from 'node:test';
+import { privateLayout } from '../src/mirror/layout.ts';
+import { openMisses } from '../src/mirror/misses.ts';
 import { makeRootId, type RootRecord, readRoots, writeRoot } from '../src/mirror/roots.ts';
 import { nixferryCommand } from './support/nixferry.ts';
 import { type RunResult, run, toolEnvironment } from './support/run.ts';
@@ -103,6 +105,24 @@ suite('the roots of a mirror', () => {
     assert.match(stderr, /nixferry collect \.#web/);
     assert.doesNotMatch(stderr, /nixferry pack web/);
     assert.match((await nixferry(['collect', 'nothing', ...upstream], 2)).stderr, /next: {2}a root is a store path/);
+  });
+
+  test('want says when no server has noted anything, as often as it is typed, and not when one has', async () => {
+    const want = () => nixferry(['want', '--site', 'lab', '--to', temp.join('want')]);
+    for (let time = 0; time < 2; time += 1) {
+      const { stdout, stderr } = await want();
+      assert.match(
+        stderr,
+        /^no server has ever noted here that a client asked for something in vain\. Only nixferry serve/,
+      );
+      assert.match(stdout, /^complete: 0 derivations that could not be built/);
+    }
+    const notes = openMisses(privateLayout(place.directory).missesFile);
+    notes.add([{ kind: 'flake', name: 'nixpkgs', count: 1 }]);
+    notes.close();
+    const { stdout, stderr } = await want();
+    assert.equal(stderr, '');
+    assert.match(stdout, /^complete: 1 thing that clients asked for in vain, 0 derivations/);
   });
 
   test('roots of one name are told apart by status, check, the read-me and import', async () => {

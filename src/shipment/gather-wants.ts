@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { NixferryError } from '../base/errors.ts';
 import { readFileIfExists } from '../base/files.ts';
@@ -18,8 +19,9 @@ import {
 } from '../nix/index.ts';
 import type { WantedDerivation } from './want-list.ts';
 
-/** What clients asked for in vain and still could not have. What has come since is forgotten. */
-export async function gatherMisses(mirror: Mirror): Promise<readonly Miss[]> {
+/** What clients asked for in vain and still could not have. What has come since is forgotten. Undefined where no server ever noted anything. */
+export async function gatherMisses(mirror: Mirror): Promise<readonly Miss[] | undefined> {
+  if (!existsSync(mirror.layout.missesFile)) return undefined;
   const table = openMisses(mirror.layout.missesFile);
   try {
     const wanted: Miss[] = [];

@@ -35,6 +35,9 @@ export function define(command: Command, run: CommandRun): void {
   ]).action((options: WantOptions) => want(options, run));
 }
 
+const NO_NOTES =
+  'no server has ever noted here that a client asked for something in vain. Only nixferry serve does so, not a web server or file://; one that was started before Nixferry was updated has to be stopped and started again';
+
 async function want(options: WantOptions, { output, signal }: CommandRun): Promise<void> {
   const { mirrorDirectory } = await readCommonOptions(options);
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry want' });
@@ -47,7 +50,9 @@ async function want(options: WantOptions, { output, signal }: CommandRun): Promi
   }
   const { storeDir } = mirror;
   const { targets, derivations } = await gatherDerivations(options.drv ?? [], storeDir, signal);
-  const misses = await gatherMisses(mirror);
+  const notes = await gatherMisses(mirror);
+  const misses = notes ?? [];
+  if (notes === undefined) output.warn(NO_NOTES);
   const contents = { site, storeDir, misses: [...misses], targets: [...targets], derivations };
   const bytes = await formatWantList(contents, mirror.secretKey);
   const file = await chooseFile(options.to, site);
@@ -55,7 +60,7 @@ async function want(options: WantOptions, { output, signal }: CommandRun): Promi
   const words = fingerprintWords(mirror.publicKey).join(' ');
   output.say(
     [
-      `complete: ${formatCount(misses.length, 'thing')} that clients asked for in vain, ${formatCount(targets.length, 'derivation')} that could not be built (${formatBytes(bytes.length)})`,
+      `complete: ${notes === undefined ? '' : `${formatCount(misses.length, 'thing')} that clients asked for in vain, `}${formatCount(targets.length, 'derivation')} that could not be built (${formatBytes(bytes.length)})`,
       `  ${file}`,
       'next, on the connected side:',
       '  nixferry collect --want FILE, then nixferry pack',
@@ -67,6 +72,7 @@ async function want(options: WantOptions, { output, signal }: CommandRun): Promi
     file,
     site,
     misses: misses.length,
+    hasNotes: notes !== undefined,
     targets: targets.length,
     sizeBytes: bytes.length,
   });
