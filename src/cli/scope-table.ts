@@ -18,10 +18,19 @@ export interface ScopeSummary {
   /** Sum of NarSize. */
   readonly unpackedBytes: number;
   /** What it has beyond the scope before, by reason. */
-  readonly adds: readonly { readonly reason: ReasonKind; readonly paths: number; readonly downloadBytes: number }[];
+  readonly adds: readonly ScopeAddition[];
   /** Derivations that a client builds itself. */
   readonly builds: number;
   readonly problems: readonly CollectProblem[];
+}
+
+export interface ScopeAddition {
+  readonly reason: ReasonKind;
+  readonly paths: number;
+  /** How many of them are not in the mirror. */
+  readonly pathsToCome: number;
+  /** Sizes of sources that no cache has are not known, and not in here. */
+  readonly downloadBytes: number;
 }
 
 /** Sums up each scope that was worked out for the roots; a root without derivations counts the same at every scope. */
@@ -61,9 +70,9 @@ export function describeScopes(summaries: readonly ScopeSummary[]): string {
   const details = summaries.flatMap((one) => [
     `${one.scope} ${one === summaries[0] ? 'carries' : 'adds'}:`,
     ...(one.adds.length === 0 ? ['  nothing'] : []),
-    ...one.adds.map(({ reason, paths, downloadBytes }) => {
-      return `  ${formatCount(paths, 'path')}, ${formatBytes(downloadBytes)} to come: ${WORDS[reason]}`;
-    }),
+    ...one.adds.map(
+      (addition) => `  ${formatCount(addition.paths, 'path')}, ${describeToCome(addition)}: ${WORDS[addition.reason]}`,
+    ),
   ]);
   const others = summaries.filter((one) => !one.chosen && one.problems.length > 0);
   const lacks = others.flatMap((one) => [`at ${one.scope}, this cannot be had:`, describeProblems(one.problems)]);
@@ -85,6 +94,11 @@ const WORDS: Readonly<Record<ReasonKind, string>> = {
   'package-input': 'what the carried packages were built from, one level deep',
 };
 
+function describeToCome({ pathsToCome, downloadBytes }: ScopeAddition): string {
+  if (pathsToCome === 0) return 'all here';
+  return downloadBytes === 0 ? 'to come, of unknown size' : `${formatBytes(downloadBytes)} to come`;
+}
+
 function partAt({ carried, scopes }: PlannedRoot, scope: Scope): PlannedScope {
   return scopes.get(scope) ?? carried;
 }
@@ -103,6 +117,7 @@ function additions(
   return [...byReason].map(([reason, members]) => ({
     reason,
     paths: members.length,
+    pathsToCome: members.filter(({ found }) => found.kind !== 'present').length,
     downloadBytes: sum(members, downloadBytesOf),
   }));
 }

@@ -91,6 +91,9 @@ export async function planRoot(inputs: PlanRootInputs): Promise<PlannedRoot> {
   return { root, carried, scopes };
 }
 
+/** The other way for an output that nobody has. */
+const LET_CLIENTS_BUILD = 'or carry what clients build it from: --scope reconfigure';
+
 /** The closure of the paths, as their narinfos tell. */
 async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<PlannedScope> {
   for (const drvPath of root.derivations ?? []) await sources.learnFrom(drvPath);
@@ -103,7 +106,8 @@ async function planPaths({ root, finder, sources }: PlanRootInputs): Promise<Pla
     const found = await finder.find(path);
     if (found === undefined) {
       const problem = explain(finder, path, root.fromDerivation && root.paths.includes(path));
-      problems.push({ ...problem, wantedBy: wantedBy.get(path) });
+      const detail = problem.kind === 'not-built' ? `${problem.detail}; ${LET_CLIENTS_BUILD}` : problem.detail;
+      problems.push({ ...problem, detail, wantedBy: wantedBy.get(path) });
       return [];
     }
     paths.set(path, { found, reason: { kind, wantedBy: wantedBy.get(path) } });
