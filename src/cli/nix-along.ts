@@ -7,8 +7,8 @@ import { DEFAULT_UPSTREAM } from '../config/default-trust.ts';
 import { chooseNix, DEFAULT_NIX } from '../get-nix/choose-nix.ts';
 import { checkSystem, systemOfNix } from '../get-nix/program-system.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { nixRootRequest, nixRootSystem } from '../mirror/nix-root.ts';
-import { type RootRecord, readRoots, removeRoot } from '../mirror/roots.ts';
+import { nixRootRequest } from '../mirror/nix-root.ts';
+import { type RootRecord, removeRoot } from '../mirror/roots.ts';
 import { DEFAULT_STORE_DIR, hashPartOf, type StorePath, storePathFromBaseName } from '../nix/index.ts';
 import { closureInMirror } from '../store/mirror-closure.ts';
 import { narFromUpstream } from '../upstream/unpacked-nar.ts';
@@ -94,11 +94,6 @@ export async function fetchNix(
   }
   await checkMachine(mirror, storePath, system, root);
   return { storePath, root };
-}
-
-/** The Nix for each kind of machine that the mirror holds whole. */
-export async function nixRootsOf(mirror: Mirror): Promise<RootRecord[]> {
-  return (await readRoots(mirror)).filter((root) => root.complete && nixRootSystem(root) !== undefined);
 }
 
 /** The store path that such a root stands for. */

@@ -1,4 +1,5 @@
-import type { RootRecord } from './roots.ts';
+import type { MirrorPlace } from './keys.ts';
+import { type RootRecord, readRoots } from './roots.ts';
 
 // The Nix that is carried for those who have none is a root like others, known by how it is asked for: `nix:x86_64-linux`.
 // `pack` leaves it out unless told otherwise, for whoever has fetched a Nix to evaluate with need not want to send it.
@@ -14,3 +15,8 @@ export function nixRootSystem({ request }: Pick<RootRecord, 'request'>): string 
 }
 
 const PREFIX = 'nix:';
+
+/** The Nix for each kind of machine that the mirror holds whole. */
+export async function nixRootsOf(mirror: MirrorPlace): Promise<RootRecord[]> {
+  return (await readRoots(mirror)).filter((root) => root.complete && nixRootSystem(root) !== undefined);
+}

@@ -104,7 +104,7 @@ export async function openOracle(options: OracleOptions): Promise<Oracle> {
       const succeeded = exitCode === 0 || onlyPrintingFailed(stderr);
       const suffices = plan.missing.length === 0;
       // Nix 2.8, where some outputs of a floating derivation come from a cache and others do not.
-      if (stderr.includes('error: map::at')) return 'unclear';
+      if (/error: (map::at|.*requires non-existent output)/.test(stderr)) return 'unclear';
       // What is built because substitution is off may also come as a reference of something else, sooner or later.
       const fetched = new Set(plan.fetches);
       const builtOutputs = plan.builds.flatMap((drvPath) => graph.find(drvPath)?.outputs ?? []);

@@ -3,6 +3,7 @@ import { EXIT } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
 import { currentSystem } from '../../evaluate/private-nix.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
+import { nixRootsOf } from '../../mirror/nix-root.ts';
 import type { RootRecord } from '../../mirror/roots.ts';
 import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { readSince } from '../basis-options.ts';
@@ -12,7 +13,7 @@ import { collectRoots, endCollect } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
-import { fetchNix, nixRootsOf } from '../nix-along.ts';
+import { fetchNix } from '../nix-along.ts';
 import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';
 
