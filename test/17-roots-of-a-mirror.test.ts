@@ -43,6 +43,8 @@ suite('the roots of a mirror', () => {
   const pack = (medium: string, exitCode: number, ...names: string[]) =>
     nixferry(['pack', ...names, '--site', medium, '--to', temp.join(medium), '--no-tools'], exitCode);
 
+  const want = () => nixferry(['want', '--site', 'lab', '--to', temp.join('want')]);
+
   test('pack without names leaves out what is not complete, says how to go on, and ends with 10', async () => {
     const [, broken] = await setRoots({}, { name: 'broken', request: 'nixpkgs#broken', complete: false });
     const { stderr, stdout } = await pack('one', 10);
@@ -108,7 +110,6 @@ suite('the roots of a mirror', () => {
   });
 
   test('want says when no server has noted anything, as often as it is typed, and not when one has', async () => {
-    const want = () => nixferry(['want', '--site', 'lab', '--to', temp.join('want')]);
     for (let time = 0; time < 2; time += 1) {
       const { stdout, stderr } = await want();
       assert.match(
@@ -123,6 +124,22 @@ suite('the roots of a mirror', () => {
     const { stdout, stderr } = await want();
     assert.equal(stderr, '');
     assert.match(stdout, /^complete: 1 thing that clients asked for in vain, 0 derivations/);
+  });
+
+  test('show lists the shipments of a medium that holds several, and says to name one', async () => {
+    await setRoots({});
+    await pack('stick', 0);
+    await pack('stick', 0);
+    const medium = temp.join('stick');
+    const { stdout } = await nixferry(['show', medium]);
+    assert.match(
+      stdout,
+      /^2 shipments, by what they say themselves\n.*stick-0001 +shipment 1 for stick .*report\n.*stick-0002 /,
+    );
+    assert.ok(stdout.endsWith(`\nname one: nixferry show ${medium}/stick-0002\n`), stdout);
+    assert.match((await nixferry(['show', `${medium}/stick-0001`])).stdout, /shipment 1/i);
+    const page = temp.join('page.html');
+    assert.match((await nixferry(['show', medium, '--html', page], 2)).stderr, /next: {2}name one: nixferry show/);
   });
 
   test('roots of one name are told apart by status, check, the read-me and import', async () => {

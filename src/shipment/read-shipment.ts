@@ -237,6 +237,6 @@ async function nothingFound(given: readonly string[]): Promise<NixferryError> {
 
 function tooManyFound(folders: readonly string[]): NixferryError {
   return new NixferryError('not-a-shipment', `there are several shipments: ${folders.join(', ')}`, {
-    hint: 'import them one after the other, the lowest number first: nixferry import DIR',
+    hint: 'name one of them; to import, the lowest number first: nixferry import DIR',
   });
 }

@@ -26,6 +26,7 @@ import { narSha256, showText } from '../../shipment/describe/show-text.ts';
 import type { SignatureState } from '../../shipment/describe/signature-state.ts';
 import { type StagedShipment, stageShipment } from '../../shipment/describe/staged-shipment.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
+import { describeShipments, type ListedShipment, listShipments, nameOne } from '../list-shipments.ts';
 import type { CommandRun } from '../run.ts';
 import {
   derivationSources,
@@ -77,6 +78,9 @@ async function show(what: readonly string[], options: ShowOptions, run: CommandR
 async function showShipment(folders: readonly string[], options: ShowOptions, run: CommandRun): Promise<void> {
   const { output, signal } = run;
   const { html, cyclonedx, paths = false, trust = [] } = options;
+  const [only] = folders;
+  const several = folders.length === 1 && only !== undefined ? await listShipments(only) : undefined;
+  if (several !== undefined) return showSeveral(several, options, run);
   await using staged = await stageShipment(folders, signal);
   refuseFilesInShipment([html, cyclonedx], staged.shipment.folder);
   await using mirror = await openMirrorIfThere(options, output);
@@ -94,6 +98,19 @@ async function showShipment(folders: readonly string[], options: ShowOptions, ru
   if (cyclonedx !== undefined) await writeReport(cyclonedx, billOf(description, staged), run);
   refuseWrongSignature(description.signature, description.folder, trust);
   output.verdict(EXIT.complete, { signature: description.signature.kind });
+}
+
+/** A list is an answer, unless one of them was to be looked at more closely. */
+function showSeveral(shipments: readonly ListedShipment[], options: ShowOptions, { output }: CommandRun): void {
+  const { html, cyclonedx, trust } = options;
+  if (html !== undefined || cyclonedx !== undefined || trust !== undefined) {
+    throw new NixferryError('not-a-shipment', `there are ${shipments.length} shipments, and it is not said which one`, {
+      hint: nameOne(shipments, 'nixferry show'),
+    });
+  }
+  output.result(describeShipments(shipments), { shipments });
+  output.say(nameOne(shipments, 'nixferry show'));
+  output.verdict(EXIT.complete, {});
 }
 
 function billOf(description: ShipmentDescription, staged: StagedShipment): AsyncGenerator<string> {
