@@ -103,11 +103,10 @@ export function offlineEvaluationSuite(nixes: readonly TestedNix[]): void {
       for (const { nix, directory, tested } of clients) {
         // Nixferry runs on this machine, whose Nix is one of those tested; their locks are alike.
         if (!tested.runsNixferry) continue;
-        const before = await nameIn(nix, directory, 'report.name');
+        const nameBefore = await nameIn(nix, directory, 'report.name');
         await nix.run(nixferryCommand, ['relock', '--flake', directory]);
-        const read = async (folder: string) => JSON.parse(await readFile(path.join(folder, 'flake.lock'), 'utf8'));
-        assert.deepEqual(await read(directory), await read(own), tested.whose);
-        assert.equal(await nameIn(nix, directory, 'report.name'), before);
+        assert.deepEqual(await lockIn(directory), await lockIn(own), tested.whose);
+        assert.equal(await nameIn(nix, directory, 'report.name'), nameBefore);
         const again = await nix.run(nixferryCommand, ['relock', 'nixpkgs', '--flake', directory]);
         assert.match(again.stdout, /newest revision that was shipped: nixpkgs$/m);
       }
@@ -181,4 +180,8 @@ async function shipAgain(
   const args = ['--mirror', medium.mirror, '--no-tools', ...crossing.trust, '--site', 'lab', '--to', later];
   await crossing.connected.run(nixferryCommand, ['export', ...root, ...args], { timeoutMs: 300_000 });
   await site.gap.run(nixferryCommand, ['import', later, '--mirror', site.mirror]);
+}
+
+async function lockIn(folder: string): Promise<unknown> {
+  return JSON.parse(await readFile(path.join(folder, 'flake.lock'), 'utf8'));
 }
