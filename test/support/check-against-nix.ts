@@ -104,7 +104,7 @@ export async function openOracle(options: OracleOptions): Promise<Oracle> {
       const succeeded = exitCode === 0 || onlyPrintingFailed(stderr);
       const suffices = plan.missing.length === 0;
       // Nix 2.8, where some outputs of a floating derivation come from a cache and others do not.
-      if (/error: (map::at|.*requires non-existent output)/.test(stderr)) return 'unclear';
+      if (NIX_LOST_AN_OUTPUT.test(stderr)) return 'unclear';
       // What is built because substitution is off may also come as a reference of something else, sooner or later.
       const fetched = new Set(plan.fetches);
       const builtOutputs = plan.builds.flatMap((drvPath) => graph.find(drvPath)?.outputs ?? []);
@@ -116,6 +116,9 @@ export async function openOracle(options: OracleOptions): Promise<Oracle> {
     [Symbol.asyncDispose]: () => cleanUp.disposeAsync(),
   };
 }
+
+/** In words of Nix 2.8, each for the same thing that it does not get right. */
+const NIX_LOST_AN_OUTPUT = /error: (map::at|.*requires non-existent output|.*has no store path mapped to it)/;
 
 /** Of the paths in a mirror that is built from. */
 const UNSIGNED_SHARE = 0.03;
