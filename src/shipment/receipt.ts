@@ -1,23 +1,19 @@
 import { createHash } from 'node:crypto';
-import canonicalize from 'canonicalize';
 import { z } from 'zod';
 import { compressZstd } from '../base/compression/compress-zstd.ts';
 import { decompressStream } from '../base/compression/decompress-stream.ts';
-import { NixferryError } from '../base/errors.ts';
+import type { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { PublicKey, SecretKey } from '../nix/index.ts';
+import { isSequence } from './format.ts';
 import {
-  formatPublicKey,
-  NixFormatError,
-  type PublicKey,
-  parsePublicKey,
-  publicKeyOf,
-  type SecretKey,
-  signText,
-  verifySignature,
-} from '../nix/index.ts';
-import { parseBoundedJson } from './bounded-json.ts';
-import { FORMAT, isSequence, isSiteName } from './format.ts';
-import { firstProblem } from './manifest.ts';
+  brokenStatement,
+  formatStatement,
+  isStatement,
+  parseStatement,
+  STATEMENT_FIELDS,
+  type StatementKind,
+} from './site-statement.ts';
 
 /** What a site says of itself in a receipt, without the list of its paths. Fields and units: docs/format.md. */
 export type ReceiptHeader = z.infer<typeof HeaderSchema>;
@@ -58,51 +54,31 @@ export async function formatReceipt(contents: ReceiptContents, secret: SecretKey
     }
   }
   const list = Buffer.concat(await Array.fromAsync(compressZstd(lines(), { level: ZSTD_LEVEL })));
-  const header: ReceiptHeader = {
-    format: FORMAT,
-    minReader: FORMAT,
+  const fields: Omit<ReceiptHeader, 'format' | 'minReader' | 'siteKey'> = {
     site,
-    siteKey: formatPublicKey(publicKeyOf(secret)),
     counter,
     storeDir,
     shipments,
     paths: { count: paths.length, textSizeBytes, sha256: text.digest('hex') },
   };
-  const body = Buffer.concat([Buffer.from(`${canonicalize(header)}\n`), list]);
-  const signature = signText(secret, Buffer.concat([PURPOSE, body]));
-  return Buffer.concat([PURPOSE, Buffer.from(`${signature}\n`), body]);
+  return formatStatement(RECEIPT, fields, list, secret);
 }
 
 /** Whether bytes begin as a receipt does. */
 export function isReceipt(start: Buffer): boolean {
-  return start.subarray(0, PURPOSE.length).equals(PURPOSE);
+  return isStatement(RECEIPT, start);
 }
 
 /** Reads a receipt, its list of paths aside: that is for `receiptPaths`. Throws `damage` or `newer-format`. */
 export function parseReceipt(bytes: Buffer, where: string): Receipt {
-  if (!isReceipt(bytes)) throw noReceipt(where, 'it does not begin as one');
-  const signatureEnd = bytes.indexOf(LINE_FEED, PURPOSE.length);
-  const headerEnd = signatureEnd === -1 ? -1 : bytes.indexOf(LINE_FEED, signatureEnd + 1);
-  if (headerEnd === -1 || signatureEnd - PURPOSE.length > SIGNATURE_BYTES) throw noReceipt(where, 'it is cut off');
-  const body = bytes.subarray(signatureEnd + 1);
-  const header = parseHeader(bytes.subarray(signatureEnd + 1, headerEnd), where);
-  const key = parseKey(header.siteKey, where);
-  const signature = bytes.toString('latin1', PURPOSE.length, signatureEnd);
-  return {
-    header,
-    key,
-    hasSigned: verifySignature(signature, Buffer.concat([PURPOSE, body]), [key]),
-    digest: createHash('sha256').update(bytes).digest('hex'),
-    bytes,
-    list: bytes.subarray(headerEnd + 1),
-    where,
-  };
+  const { rest, ...statement } = parseStatement(RECEIPT, HeaderSchema, bytes, where);
+  return { ...statement, digest: createHash('sha256').update(bytes).digest('hex'), bytes, list: rest, where };
 }
 
 /** The base names of all paths that the site holds, sorted. Throws `damage` when the list is not what the header says. */
 export async function* receiptPaths(receipt: Receipt, signal?: AbortSignal): AsyncGenerator<string, void, undefined> {
   const { count, textSizeBytes } = receipt.header.paths;
-  const broken = (why: string): NixferryError => noReceipt(receipt.where, `its list of paths ${why}`);
+  const broken = (why: string): NixferryError => brokenStatement(RECEIPT, receipt.where, `its list of paths ${why}`);
   const source = decompressStream('zstd', oneChunk(receipt.list), { maxBytes: textSizeBytes, signal });
   let rest = '';
   let found = 0;
@@ -128,11 +104,11 @@ export async function checkReceiptPaths(receipt: Receipt, signal?: AbortSignal):
   while ((await paths.next()).done !== true);
 }
 
-/** In front of what is signed, so that a signature made for another purpose is worth nothing here. It is also the first line of the file. */
-const PURPOSE = Buffer.from('nixferry-receipt-v1\n');
-const LINE_FEED = 0x0a;
-const SIGNATURE_BYTES = 1000;
-const HEADER_DEPTH = 4;
+const RECEIPT: StatementKind = {
+  noun: 'receipt',
+  purpose: Buffer.from('nixferry-receipt-v1\n'),
+  hint: 'fetch it from the site again; there: nixferry receipt --to DIR',
+};
 const ZSTD_LEVEL = 9;
 const NAMES_PER_CHUNK = 4096;
 const LONGEST_NAME = 32 + 1 + 211;
@@ -141,13 +117,9 @@ const BASE_NAME = /^[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+._?=-]{1,211}$/;
 const hexDigest = z.string().regex(/^[0-9a-f]{64}$/);
 
 const HeaderSchema = z.object({
-  format: z.int().min(1),
-  minReader: z.int().min(1),
-  site: z.string().refine(isSiteName, 'not the name of a site'),
-  siteKey: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._+@=-]{0,119}:[A-Za-z0-9+/]{43}=$/),
+  ...STATEMENT_FIELDS,
   /** Each receipt of a site has a higher one than those before. */
   counter: z.int().min(1),
-  storeDir: z.string().max(256),
   /** By sender and sequence. */
   shipments: z
     .array(
@@ -167,38 +139,6 @@ const HeaderSchema = z.object({
     sha256: hexDigest,
   }),
 });
-
-/** What every format has in common. */
-const VersionSchema = z.object({ format: z.int().min(1), minReader: z.int().min(1) });
-
-function parseHeader(bytes: Buffer, where: string): ReceiptHeader {
-  if (bytes.length > LIMITS.receiptHeaderBytes) throw noReceipt(where, 'its header is too long');
-  const json = parseBoundedJson(bytes, HEADER_DEPTH, `the header of ${where}`);
-  const version = VersionSchema.safeParse(json);
-  if (version.success && version.data.minReader > FORMAT) {
-    throw new NixferryError('newer-format', `${where}: receipt format ${version.data.format} needs a newer Nixferry`, {
-      hint: `use a Nixferry that reads receipts of format ${version.data.minReader}`,
-    });
-  }
-  const header = HeaderSchema.safeParse(json);
-  if (header.success) return header.data;
-  throw noReceipt(where, firstProblem(header.error));
-}
-
-function parseKey(text: string, where: string): PublicKey {
-  try {
-    return parsePublicKey(text);
-  } catch (error) {
-    if (error instanceof NixFormatError) throw noReceipt(where, `its siteKey is no key: ${error.message}`);
-    throw error;
-  }
-}
-
-function noReceipt(where: string, why: string): NixferryError {
-  return new NixferryError('damage', `${where} is not a whole receipt: ${why}`, {
-    hint: 'fetch it from the site again; there: nixferry receipt --to DIR',
-  });
-}
 
 async function* oneChunk(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;

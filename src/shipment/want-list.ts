@@ -1,24 +1,19 @@
-import canonicalize from 'canonicalize';
 import { z } from 'zod';
 import { compressZstd } from '../base/compression/compress-zstd.ts';
 import { decompressBytes } from '../base/compression/decompress-bytes.ts';
-import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { MISS_KINDS } from '../mirror/misses.ts';
-import {
-  formatPublicKey,
-  NixFormatError,
-  type PublicKey,
-  parsePublicKey,
-  publicKeyOf,
-  type SecretKey,
-  type StorePathBaseName,
-  signText,
-  verifySignature,
-} from '../nix/index.ts';
+import type { PublicKey, SecretKey, StorePathBaseName } from '../nix/index.ts';
 import { parseBoundedJson } from './bounded-json.ts';
-import { FORMAT, isSiteName } from './format.ts';
 import { firstProblem } from './manifest.ts';
+import {
+  brokenStatement,
+  formatStatement,
+  isStatement,
+  parseStatement,
+  STATEMENT_FIELDS,
+  type StatementKind,
+} from './site-statement.ts';
 
 /** What a site's clients asked for and did not get. Fields: docs/format.md. */
 export type WantHeader = z.infer<typeof HeaderSchema>;
@@ -49,45 +44,34 @@ export async function formatWantList(contents: WantContents, secret: SecretKey):
   const lines = derivations.map(({ path, bytes }) => `${JSON.stringify({ path, base64: bytes.toString('base64') })}\n`);
   const text = Buffer.from(lines.join(''));
   const packed = Buffer.concat(await Array.fromAsync(compressZstd(oneChunk(text), { level: ZSTD_LEVEL })));
-  const header: WantHeader = {
-    format: FORMAT,
-    minReader: FORMAT,
+  const fields: Omit<WantHeader, 'format' | 'minReader' | 'siteKey'> = {
     site,
-    siteKey: formatPublicKey(publicKeyOf(secret)),
     storeDir,
     misses,
     targets,
     derivations: { count: derivations.length, textSizeBytes: text.length },
   };
-  const body = Buffer.concat([Buffer.from(`${canonicalize(header)}\n`), packed]);
-  const signature = signText(secret, Buffer.concat([PURPOSE, body]));
-  return Buffer.concat([PURPOSE, Buffer.from(`${signature}\n`), body]);
+  return formatStatement(WANT_LIST, fields, packed, secret);
 }
 
 /** Whether bytes begin as a want list does. */
 export function isWantList(start: Buffer): boolean {
-  return start.subarray(0, PURPOSE.length).equals(PURPOSE);
+  return isStatement(WANT_LIST, start);
 }
 
 /** Throws `damage` for what is none, and `newer-format`. */
 export async function parseWantList(bytes: Buffer, where: string): Promise<WantList> {
-  if (!isWantList(bytes)) throw noWantList(where, 'it does not begin as one');
-  const signatureEnd = bytes.indexOf(LINE_FEED, PURPOSE.length);
-  const headerEnd = signatureEnd === -1 ? -1 : bytes.indexOf(LINE_FEED, signatureEnd + 1);
-  if (headerEnd === -1 || signatureEnd - PURPOSE.length > SIGNATURE_BYTES) throw noWantList(where, 'it is cut off');
-  const header = parseHeader(bytes.subarray(signatureEnd + 1, headerEnd), where);
-  const key = parseKey(header.siteKey, where);
-  const signed = Buffer.concat([PURPOSE, bytes.subarray(signatureEnd + 1)]);
-  const hasSigned = verifySignature(bytes.toString('latin1', PURPOSE.length, signatureEnd), signed, [key]);
+  const { rest, ...statement } = parseStatement(WANT_LIST, HeaderSchema, bytes, where);
   // Nothing is unpacked for somebody who has not signed it.
-  const derivations = hasSigned ? await parseDerivations(bytes.subarray(headerEnd + 1), header, where) : [];
-  return { header, key, hasSigned, derivations, where };
+  const derivations = statement.hasSigned ? await parseDerivations(rest, statement.header, where) : [];
+  return { ...statement, derivations, where };
 }
 
-const PURPOSE = Buffer.from('nixferry-want-v1\n');
-const LINE_FEED = 0x0a;
-const SIGNATURE_BYTES = 1000;
-const HEADER_DEPTH = 4;
+const WANT_LIST: StatementKind = {
+  noun: 'want list',
+  purpose: Buffer.from('nixferry-want-v1\n'),
+  hint: 'fetch it from the site again; there: nixferry want --to FILE',
+};
 const ZSTD_LEVEL = 9;
 
 const baseName = z.custom<StorePathBaseName>(
@@ -96,11 +80,7 @@ const baseName = z.custom<StorePathBaseName>(
 const derivationLine = z.object({ path: baseName, base64: z.base64() });
 
 const HeaderSchema = z.object({
-  format: z.int().min(1),
-  minReader: z.int().min(1),
-  site: z.string().refine(isSiteName, 'not the name of a site'),
-  siteKey: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._+@=-]{0,119}:[A-Za-z0-9+/]{43}=$/),
-  storeDir: z.string().max(256),
+  ...STATEMENT_FIELDS,
   /** The most wanted first. */
   misses: z
     .array(
@@ -119,50 +99,16 @@ const HeaderSchema = z.object({
   }),
 });
 
-const VersionSchema = z.object({ format: z.int().min(1), minReader: z.int().min(1) });
-
-function parseHeader(bytes: Buffer, where: string): WantHeader {
-  if (bytes.length > LIMITS.receiptHeaderBytes) throw noWantList(where, 'its header is too long');
-  const json = parseBoundedJson(bytes, HEADER_DEPTH, `the header of ${where}`);
-  const version = VersionSchema.safeParse(json);
-  if (version.success && version.data.minReader > FORMAT) {
-    throw new NixferryError(
-      'newer-format',
-      `${where}: want list format ${version.data.format} needs a newer Nixferry`,
-      {
-        hint: `use a Nixferry that reads want lists of format ${version.data.minReader}`,
-      },
-    );
-  }
-  const header = HeaderSchema.safeParse(json);
-  if (header.success) return header.data;
-  throw noWantList(where, firstProblem(header.error));
-}
-
 async function parseDerivations(packed: Buffer, header: WantHeader, where: string): Promise<WantedDerivation[]> {
   const { count, textSizeBytes } = header.derivations;
   const text = await decompressBytes('zstd', packed, { maxBytes: textSizeBytes });
   const lines = text.toString('utf8').split('\n');
-  if (lines.pop() !== '' || lines.length !== count) throw noWantList(where, `it does not hold ${count} derivations`);
+  if (lines.pop() !== '' || lines.length !== count)
+    throw brokenStatement(WANT_LIST, where, `it does not hold ${count} derivations`);
   return lines.map((line) => {
     const parsed = derivationLine.safeParse(parseBoundedJson(Buffer.from(line), 2, where));
-    if (!parsed.success) throw noWantList(where, firstProblem(parsed.error));
+    if (!parsed.success) throw brokenStatement(WANT_LIST, where, firstProblem(parsed.error));
     return { path: parsed.data.path, bytes: Buffer.from(parsed.data.base64, 'base64') };
-  });
-}
-
-function parseKey(text: string, where: string): PublicKey {
-  try {
-    return parsePublicKey(text);
-  } catch (error) {
-    if (error instanceof NixFormatError) throw noWantList(where, `its siteKey is no key: ${error.message}`);
-    throw error;
-  }
-}
-
-function noWantList(where: string, why: string): NixferryError {
-  return new NixferryError('damage', `${where} is not a whole want list: ${why}`, {
-    hint: 'fetch it from the site again; there: nixferry want --to FILE',
   });
 }
 
