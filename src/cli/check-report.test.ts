@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fakeStorePath } from '../../test/support/fake-paths.ts';
-import type { CheckedMissing, CheckResult } from '../closure/check.ts';
+import type { CheckedMissing, CheckResult } from '../closure/check-result.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { baseNameOf } from '../nix/index.ts';
 import { type CheckedRoot, checkFields, countMissing, describeCheckedRoot } from './check-report.ts';

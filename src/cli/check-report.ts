@@ -1,5 +1,5 @@
 import { quoteForShell } from '../base/shell-word.ts';
-import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check.ts';
+import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check-result.ts';
 import { distinctNames } from '../mirror/distinct-names.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
