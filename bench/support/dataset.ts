@@ -3,9 +3,9 @@
 
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
-import { createNixEnvironment } from '../../test/support/nix.ts';
+import { createNixEnvironment, type NixEnvironment } from '../../test/support/nix.ts';
 
 const PATHS = 400;
 /** 2.5 MB a path, as the closure of a small NixOS system has. */
@@ -54,12 +54,31 @@ async function makeDataset(folder: string, note: (text: string) => void): Promis
   await nix.run('nix-store', ['--generate-binary-cache-key', 'bench-1', secret, publicFile]);
   const partial = `${folder}.partial`;
   await rm(partial, { recursive: true, force: true });
-  const url = `file://${partial}/upstream?secret-key=${secret}&parallel-compression=true`;
   await nix.run('mkdir', ['-p', `${partial}/upstream`]);
-  await nix.run('nix', ['copy', '--to', url, root], { timeoutMs: 30 * 60_000 });
+  const url = `file://${partial}/upstream?secret-key=${secret}`;
+  for (const generation of generations(paths)) await copyOnAllCores(nix, url, generation);
   const publicKey = (await readFile(publicFile, 'utf8')).trim();
   await writeFile(path.join(partial, 'about.json'), JSON.stringify({ root, publicKey }));
   await rename(partial, folder);
+}
+
+/** Cut so that the references of a path, `expression` says which, stand in earlier cuts than itself. */
+function generations(paths: readonly string[]): (readonly string[])[] {
+  const cuts: (readonly string[])[] = [];
+  const root = paths.length - 1;
+  for (let start = 0, end = 1; start < root; start = end, end = start * 3) {
+    cuts.push(paths.slice(start, Math.min(end, root)));
+  }
+  return [...cuts, paths.slice(root)];
+}
+
+/** `nix copy` compresses one path after the other on one core. */
+async function copyOnAllCores(nix: NixEnvironment, url: string, paths: readonly string[]): Promise<void> {
+  const cores = availableParallelism();
+  const shares = Array.from({ length: cores }, (_, core) => paths.filter((_path, index) => index % cores === core));
+  const copy = (share: readonly string[]) =>
+    nix.run('nix', ['copy', '--no-recursive', '--to', url, ...share], { timeoutMs: 30 * 60_000 });
+  await Promise.all(shares.filter((share) => share.length > 0).map(copy));
 }
 
 function expression(lists: string): string {

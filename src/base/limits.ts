@@ -66,9 +66,13 @@ export const LIMITS = {
   rootRecordBytes: 512 * 1024 * 1024,
   indexBatchRows: 10_000,
   narInfoReadsInFlight: 32,
+  /** Files up to this size, of NARs up to the second, are received in memory. */
+  heldFileBytes: 16 * 1024 * 1024,
+  heldFileNarBytes: 64 * 1024 * 1024,
   receiveMemoryBytes: 96 * 1024 * 1024,
   decodeMemoryBytes: 160 * 1024 * 1024,
   partialFlushMs: 2000,
+  partialFlushBytes: 1024 * 1024,
   flatFilesPerBatch: 256,
   flatFilesHashedAtOnce: 4,
   /** Of a derivation of `builtin:fetchurl`, as NAR. */
@@ -182,6 +186,9 @@ export const LIMITS = {
   // Above this output, the xz program costs less processor time than the library, even with its start.
   xzOneShotCompressedBytes: 4 * 1024 * 1024,
   xzOneShotOutputBytes: 4 * 1024 * 1024,
+  /** Files that one program decodes one after the other; those that decode to less than the second number cost less alone. */
+  xzBatchFiles: 64,
+  xzBatchLeastOutputBytes: 64 * 1024,
   xzFallbackCompressedBytes: 64 * 1024 * 1024,
   xzFallbackOutputBytes: 256 * 1024 * 1024,
   xzDecoderMemoryBytes: 512 * 1024 * 1024,

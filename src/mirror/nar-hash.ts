@@ -2,8 +2,11 @@ import { createHash, hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { asCompression, type Compression } from '../base/compression/compression.ts';
+import { findDecompressor } from '../base/compression/decompress-program.ts';
 import { decompressStream } from '../base/compression/decompress-stream.ts';
-import { hashDecompressed } from '../base/compression/hash-decompressed.ts';
+import { type DecompressedHash, hashDecompressed } from '../base/compression/hash-decompressed.ts';
+import { XzBatches } from '../base/compression/xz-batches.ts';
+import { scanXz } from '../base/compression/xz-scan.ts';
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -32,6 +35,7 @@ export interface HashedNar {
 
 // What decodes at the same time in this process, whoever asked for it: files held in memory and what they unfold to.
 const decodeBudget = new ByteBudget(LIMITS.decodeMemoryBytes);
+const xzBatches = new XzBatches();
 
 /** The compression that the label means. Throws `damage` for one that no Nixferry reads. */
 export function readableCompression(expected: ExpectedNar): Compression {
@@ -50,8 +54,8 @@ export function readableCompression(expected: ExpectedNar): Compression {
 export function fitsMemory(expected: ExpectedNar): boolean {
   const fileSizeBytes = expected.fileSizeBytes ?? expected.narSizeBytes;
   return (
-    fileSizeBytes <= LIMITS.xzOneShotCompressedBytes &&
-    expected.narSizeBytes <= LIMITS.xzOneShotOutputBytes &&
+    fileSizeBytes <= LIMITS.heldFileBytes &&
+    expected.narSizeBytes <= LIMITS.heldFileNarBytes &&
     hashAlgorithm(expected.narHash) === 'sha256'
   );
 }
@@ -62,16 +66,19 @@ export function maxFileBytes(expected: ExpectedNar): number {
   return expected.fileSizeBytes ?? expected.narSizeBytes + Math.ceil(expected.narSizeBytes / 8) + 64 * 1024;
 }
 
-/** Hashes a file in memory and what it decodes to. Throws `damage` when it does not decode, or to more than NarSize. */
-export async function hashNarBytes(bytes: Uint8Array, expected: ExpectedNar, signal?: AbortSignal): Promise<HashedNar> {
-  const compression = readableCompression(expected);
+/**
+ * Hashes a file in memory and what it decodes to. Throws `damage` when it does not decode, or to more than NarSize.
+ * @param file where the same bytes lie on the disk, which lets a program decode them together with others.
+ */
+export async function hashNarBytes(
+  bytes: Uint8Array,
+  expected: ExpectedNar,
+  file: string | undefined,
+  signal?: AbortSignal,
+): Promise<HashedNar> {
   const fileHash = hashFromDigest('sha256', hash('sha256', bytes, 'buffer'));
-  const nar = await decodeBudget.use(
-    bytes.length + expected.narSizeBytes,
-    () => hashDecompressed(compression, bytes, { maxBytes: expected.narSizeBytes, signal }),
-    signal,
-  );
   const stated = expected.fileHash === undefined ? 'sha256' : hashAlgorithm(expected.fileHash);
+  const nar = (await hashInBatch(bytes, expected, file, signal)) ?? (await hashAlone(bytes, expected, signal));
   return {
     fileHash,
     statedFileHash: stated === 'sha256' ? fileHash : hashFromDigest(stated, hash(stated, bytes, 'buffer')),
@@ -79,6 +86,36 @@ export async function hashNarBytes(bytes: Uint8Array, expected: ExpectedNar, sig
     narHash: hashFromDigest('sha256', nar.sha256),
     narSizeBytes: nar.sizeBytes,
   };
+}
+
+function hashAlone(
+  bytes: Uint8Array,
+  expected: ExpectedNar,
+  signal: AbortSignal | undefined,
+): Promise<DecompressedHash> {
+  const maxBytes = expected.narSizeBytes;
+  return decodeBudget.use(
+    bytes.length + Math.min(maxBytes, LIMITS.xzOneShotOutputBytes),
+    () => hashDecompressed(readableCompression(expected), bytes, { maxBytes, signal }),
+    signal,
+  );
+}
+
+/** Undefined where this way is none, or where it did not succeed: who decodes the file alone finds out why. */
+async function hashInBatch(
+  bytes: Uint8Array,
+  expected: ExpectedNar,
+  file: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<DecompressedHash | undefined> {
+  const sizeBytes = expected.narSizeBytes;
+  if (file === undefined || readableCompression(expected) !== 'xz' || sizeBytes < LIMITS.xzBatchLeastOutputBytes)
+    return undefined;
+  const program = findDecompressor('xz');
+  // The file itself must announce the size: of a neighbour's bytes nothing may be taken for its own.
+  if (program === undefined || scanXz(bytes)?.outputBytes !== sizeBytes) return undefined;
+  const sha256 = await xzBatches.hash(program, file, sizeBytes, signal);
+  return sha256 === undefined ? undefined : { sha256, sizeBytes };
 }
 
 /** Hashes a file that is read as a stream, once; memory stays small whatever its size. Errors as of `hashNarBytes`. */
@@ -121,7 +158,7 @@ export async function hashNarStream(
 
 /** Hashes a local file, in memory or as a stream, whichever suits its size. */
 export async function hashNarFile(file: string, expected: ExpectedNar, signal?: AbortSignal): Promise<HashedNar> {
-  if (fitsMemory(expected)) return hashNarBytes(await readFile(file), expected, signal);
+  if (fitsMemory(expected)) return hashNarBytes(await readFile(file), expected, file, signal);
   const stream = createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes });
   try {
     return await hashNarStream(stream, expected, signal);

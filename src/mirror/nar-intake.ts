@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type { Compression } from '../base/compression/compression.ts';
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
-import { GrowingBytes } from '../base/growing-bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { releaseMemory } from '../base/release-memory.ts';
 import { encodeBase32 } from '../nix/base32.ts';
@@ -25,6 +24,7 @@ import {
 } from './nar-hash.ts';
 import { type OpenNar, readNarSource } from './nar-source.ts';
 import { PartialFile } from './partial-file.ts';
+import { isDamage, receiveHeld } from './receive-held.ts';
 
 export interface NarIntake {
   readonly mirror: MirrorPlace;
@@ -95,7 +95,7 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
     } catch (error) {
       resume = false;
       if (error instanceof SourceRestarted) continue;
-      if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
+      if (!isDamage(error)) throw error;
       await rm(file, { force: true });
       // What was here before may be to blame (a power cut, a changed upstream): begin anew, once.
       if (start === 0) throw named(intake, error);
@@ -108,39 +108,14 @@ async function takeInMemory(intake: NarIntake, file: string, start: number): Pro
   const heldBytes = expected.fileSizeBytes ?? expected.narSizeBytes;
   const work = async (): Promise<HashedNar> => {
     await using partial = new PartialFile(file, start);
-    const bytes = await receive(intake, partial);
-    // The disk and the decoder are kept busy at the same time; a file that turns out wrong is removed by the caller.
-    const [written, hashed] = await Promise.allSettled([
-      partial.append(bytes.subarray(partial.sizeBytes)).then(() => partial.finish()),
-      hashNarBytes(bytes, expected, signal),
-    ]);
+    const bytes = await receiveHeld(pieces(intake, start), partial, expected.fileSizeBytes);
+    await partial.finish();
+    // A file that turns out wrong is removed by the caller.
+    const hashed = await hashNarBytes(bytes, expected, file, signal);
     releaseMemory(bytes);
-    if (hashed.status === 'rejected') throw hashed.reason;
-    if (written.status === 'rejected') throw written.reason;
-    return checked(hashed.value, expected);
+    return checked(hashed, expected);
   };
   return receiveBudget.use(heldBytes, work, signal);
-}
-
-/** The whole file, in memory of its own. What came is kept in the partial file when the transfer is slow, fails or is stopped. */
-async function receive(intake: NarIntake, partial: PartialFile): Promise<Buffer> {
-  const received = new GrowingBytes(intake.expected.fileSizeBytes);
-  if (partial.sizeBytes > 0) received.put(0, await partial.read());
-  const flush = (): Promise<void> => partial.append(received.bytes.subarray(partial.sizeBytes));
-  let flushAtMs = performance.now() + LIMITS.partialFlushMs;
-  try {
-    for await (const { position, bytes } of pieces(intake, partial.sizeBytes)) {
-      if (position !== received.bytes.length) await partial.truncate(0);
-      received.put(position, bytes);
-      if (performance.now() < flushAtMs) continue;
-      await flush();
-      flushAtMs = performance.now() + LIMITS.partialFlushMs;
-    }
-  } catch (error) {
-    if (!isDamage(error)) await flush();
-    throw error;
-  }
-  return received.bytes;
 }
 
 function takeInStream(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
@@ -207,8 +182,4 @@ function checked(hashed: HashedNar, expected: ExpectedNar): HashedNar {
 function named(intake: NarIntake, error: NixferryError): NixferryError {
   const what = intake.what ?? `the NAR ${intake.expected.narHash}`;
   return new NixferryError('damage', `${what}: ${error.message}`, { hint: error.hint, cause: error });
-}
-
-function isDamage(error: unknown): boolean {
-  return error instanceof NixferryError && error.code === 'damage';
 }

@@ -37,7 +37,7 @@ export async function* decompressWithProgram(
   signal?: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
   signal?.throwIfAborted();
-  const child = spawn(program.file, [...program.args, ...PROGRAM_ARGUMENTS[compression]], {
+  const child = spawn(program.file, [...program.args, ...decompressorArguments(compression)], {
     stdio: ['pipe', 'pipe', 'pipe'],
     // XZ_OPT, BZIP2 and the like would change what the program does.
     env: { LC_ALL: 'C' },
@@ -65,6 +65,11 @@ export async function* decompressWithProgram(
     input.readable.destroy();
   }
   if (input.failed || signal?.aborted) throw input.blame(undefined, signal, (cause) => cause);
+}
+
+/** What makes the program decode to its standard output: files named behind these, else what it is sent. */
+export function decompressorArguments(compression: ProgramCompression): readonly string[] {
+  return PROGRAM_ARGUMENTS[compression];
 }
 
 const PROGRAM_ARGUMENTS: Readonly<Record<ProgramCompression, readonly string[]>> = {
