@@ -66,11 +66,10 @@ export const LIMITS = {
   rootRecordBytes: 512 * 1024 * 1024,
   indexBatchRows: 10_000,
   narInfoReadsInFlight: 32,
-  /** Files up to this size, of NARs up to the second, are received in memory. */
-  heldFileBytes: 16 * 1024 * 1024,
-  heldFileNarBytes: 64 * 1024 * 1024,
   receiveMemoryBytes: 96 * 1024 * 1024,
   decodeMemoryBytes: 160 * 1024 * 1024,
+  /** On their way through each transfer that goes to the disk first. */
+  batchReceiveBytes: 1024 * 1024,
   partialFlushMs: 2000,
   partialFlushBytes: 1024 * 1024,
   flatFilesPerBatch: 256,
@@ -124,6 +123,8 @@ export const LIMITS = {
   // HTTP as a client
   narInfoRequestsInFlight: 256,
   narDownloadsInFlight: 24,
+  /** Come, and not yet checked: the decoder takes many at once, and is not to wait for the network. */
+  receivedNarsWaiting: 128,
   httpConnectTimeoutMs: 10_000,
   httpStallTimeoutMs: 60_000,
   httpAttempts: 5,
@@ -186,9 +187,10 @@ export const LIMITS = {
   // Above this output, the xz program costs less processor time than the library, even with its start.
   xzOneShotCompressedBytes: 4 * 1024 * 1024,
   xzOneShotOutputBytes: 4 * 1024 * 1024,
-  /** Files that one program decodes one after the other; those that decode to less than the second number cost less alone. */
+  /** What one program decodes, one file after the other; files larger than the second number are decoded while they come. */
   xzBatchFiles: 64,
-  xzBatchLeastOutputBytes: 64 * 1024,
+  xzBatchFileBytes: 32 * 1024 * 1024,
+  xzIndexBytes: 64 * 1024,
   xzFallbackCompressedBytes: 64 * 1024 * 1024,
   xzFallbackOutputBytes: 256 * 1024 * 1024,
   xzDecoderMemoryBytes: 512 * 1024 * 1024,

@@ -1,4 +1,4 @@
-import { mapConcurrent } from '../base/concurrency.ts';
+import { mapConcurrent, Semaphore } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
@@ -60,8 +60,13 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
   };
   // A builder may need tools, and makes use of what the mirror has by then: it comes last.
   let unbuilt: UnbuiltSource[] | undefined = inputs.supply?.canBuild === true ? [] : undefined;
-  const fetchOne = (path: PlannedPath) => finish(path, () => fetchPath(path, { ...inputs, onBytes }));
-  await mapConcurrent(inFetchOrder(plan.toFetch), inputs.jobs, fetchOne, signal);
+  // What has come and is being checked leaves its place to the next transfer.
+  const transfers = new Semaphore(inputs.jobs);
+  const fetchOne = (path: PlannedPath) =>
+    holding(transfers, signal, (release) =>
+      finish(path, () => fetchPath(path, { ...inputs, onBytes, onReceived: release })),
+    );
+  await mapConcurrent(inFetchOrder(plan.toFetch), inputs.jobs + LIMITS.receivedNarsWaiting, fetchOne, signal);
   const toBuild = unbuilt ?? [];
   unbuilt = undefined;
   if (toBuild.length > 0) await queue.flush();
@@ -95,6 +100,25 @@ function inFetchOrder(paths: readonly PlannedPath[]): PlannedPath[] {
     ordered.push(...wave.sort((a, b) => narSizeOf(b) - narSizeOf(a)));
   }
   return ordered;
+}
+
+/** Runs `work` while holding a place, which `work` may give free before it ends. */
+async function holding(
+  places: Semaphore,
+  signal: AbortSignal,
+  work: (release: () => void) => Promise<void>,
+): Promise<void> {
+  await places.acquire(signal);
+  let isHeld = true;
+  const release = (): void => {
+    if (isHeld) places.release();
+    isHeld = false;
+  };
+  try {
+    await work(release);
+  } finally {
+    release();
+  }
 }
 
 interface UnbuiltSource {

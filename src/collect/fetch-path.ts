@@ -33,6 +33,8 @@ export interface FetchInputs {
   readonly signal: AbortSignal;
   /** Bytes from the network or the local store, as they come. */
   readonly onBytes: (bytes: number) => void;
+  /** The path needs the network no more. */
+  readonly onReceived?: () => void;
 }
 
 /** A path that can be published. */
@@ -105,11 +107,11 @@ async function fetchFromUpstream(
 async function fetchFrom(
   upstream: Upstream,
   info: NarInfo,
-  { mirror, trustedKeys, http, signal, onBytes }: FetchInputs,
+  { mirror, trustedKeys, http, signal, onBytes, onReceived }: FetchInputs,
   declared: ContentAddress | undefined,
 ): Promise<PublishCandidate> {
   const open = (offset: number) => openUnbrokenNar(upstream, info, { offset, signal, http });
-  const nar = await intakeNar({ mirror, expected: info, open, what: info.storePath, signal, onBytes });
+  const nar = await intakeNar({ mirror, expected: info, open, what: info.storePath, signal, onBytes, onReceived });
   const taken = withIntakenNar(info, nar);
   const trust = await assessTrust(taken, trustedKeys, nar.file, signal);
   if (!trust.trusted) {

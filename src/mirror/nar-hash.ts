@@ -1,17 +1,13 @@
-import { createHash, hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import { asCompression, type Compression } from '../base/compression/compression.ts';
-import { findDecompressor } from '../base/compression/decompress-program.ts';
 import { decompressStream } from '../base/compression/decompress-stream.ts';
-import { type DecompressedHash, hashDecompressed } from '../base/compression/hash-decompressed.ts';
-import { XzBatches } from '../base/compression/xz-batches.ts';
-import { scanXz } from '../base/compression/xz-scan.ts';
+import { hashDecompressed } from '../base/compression/hash-decompressed.ts';
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { releaseMemory } from '../base/release-memory.ts';
 import { formatHash, type Hash, hashAlgorithm, hashFromDigest } from '../nix/hash.ts';
+import { FileDigests, type HashedFile } from './file-digests.ts';
 
 /** What a narinfo says of a NAR and of the file that holds it. A `NarInfo` is one. */
 export interface ExpectedNar {
@@ -24,18 +20,13 @@ export interface ExpectedNar {
 }
 
 /** What a file turned out to be. */
-export interface HashedNar {
-  readonly fileHash: Hash;
-  /** In the algorithm that the narinfo uses for its FileHash; the same as `fileHash` where that is sha256 or not stated. */
-  readonly statedFileHash: Hash;
-  readonly fileSizeBytes: number;
+export interface HashedNar extends HashedFile {
   readonly narHash: Hash;
   readonly narSizeBytes: number;
 }
 
 // What decodes at the same time in this process, whoever asked for it: files held in memory and what they unfold to.
 const decodeBudget = new ByteBudget(LIMITS.decodeMemoryBytes);
-const xzBatches = new XzBatches();
 
 /** The compression that the label means. Throws `damage` for one that no Nixferry reads. */
 export function readableCompression(expected: ExpectedNar): Compression {
@@ -54,8 +45,8 @@ export function readableCompression(expected: ExpectedNar): Compression {
 export function fitsMemory(expected: ExpectedNar): boolean {
   const fileSizeBytes = expected.fileSizeBytes ?? expected.narSizeBytes;
   return (
-    fileSizeBytes <= LIMITS.heldFileBytes &&
-    expected.narSizeBytes <= LIMITS.heldFileNarBytes &&
+    fileSizeBytes <= LIMITS.xzOneShotCompressedBytes &&
+    expected.narSizeBytes <= LIMITS.xzOneShotOutputBytes &&
     hashAlgorithm(expected.narHash) === 'sha256'
   );
 }
@@ -66,56 +57,17 @@ export function maxFileBytes(expected: ExpectedNar): number {
   return expected.fileSizeBytes ?? expected.narSizeBytes + Math.ceil(expected.narSizeBytes / 8) + 64 * 1024;
 }
 
-/**
- * Hashes a file in memory and what it decodes to. Throws `damage` when it does not decode, or to more than NarSize.
- * @param file where the same bytes lie on the disk, which lets a program decode them together with others.
- */
-export async function hashNarBytes(
-  bytes: Uint8Array,
-  expected: ExpectedNar,
-  file: string | undefined,
-  signal?: AbortSignal,
-): Promise<HashedNar> {
-  const fileHash = hashFromDigest('sha256', hash('sha256', bytes, 'buffer'));
-  const stated = expected.fileHash === undefined ? 'sha256' : hashAlgorithm(expected.fileHash);
-  const nar = (await hashInBatch(bytes, expected, file, signal)) ?? (await hashAlone(bytes, expected, signal));
-  return {
-    fileHash,
-    statedFileHash: stated === 'sha256' ? fileHash : hashFromDigest(stated, hash(stated, bytes, 'buffer')),
-    fileSizeBytes: bytes.length,
-    narHash: hashFromDigest('sha256', nar.sha256),
-    narSizeBytes: nar.sizeBytes,
-  };
-}
-
-function hashAlone(
-  bytes: Uint8Array,
-  expected: ExpectedNar,
-  signal: AbortSignal | undefined,
-): Promise<DecompressedHash> {
-  const maxBytes = expected.narSizeBytes;
-  return decodeBudget.use(
-    bytes.length + Math.min(maxBytes, LIMITS.xzOneShotOutputBytes),
-    () => hashDecompressed(readableCompression(expected), bytes, { maxBytes, signal }),
+/** Hashes a file in memory and what it decodes to. Throws `damage` when it does not decode, or to more than NarSize. */
+export async function hashNarBytes(bytes: Uint8Array, expected: ExpectedNar, signal?: AbortSignal): Promise<HashedNar> {
+  const compression = readableCompression(expected);
+  const digests = new FileDigests(expected);
+  digests.update(bytes);
+  const nar = await decodeBudget.use(
+    bytes.length + expected.narSizeBytes,
+    () => hashDecompressed(compression, bytes, { maxBytes: expected.narSizeBytes, signal }),
     signal,
   );
-}
-
-/** Undefined where this way is none, or where it did not succeed: who decodes the file alone finds out why. */
-async function hashInBatch(
-  bytes: Uint8Array,
-  expected: ExpectedNar,
-  file: string | undefined,
-  signal: AbortSignal | undefined,
-): Promise<DecompressedHash | undefined> {
-  const sizeBytes = expected.narSizeBytes;
-  if (file === undefined || readableCompression(expected) !== 'xz' || sizeBytes < LIMITS.xzBatchLeastOutputBytes)
-    return undefined;
-  const program = findDecompressor('xz');
-  // The file itself must announce the size: of a neighbour's bytes nothing may be taken for its own.
-  if (program === undefined || scanXz(bytes)?.outputBytes !== sizeBytes) return undefined;
-  const sha256 = await xzBatches.hash(program, file, sizeBytes, signal);
-  return sha256 === undefined ? undefined : { sha256, sizeBytes };
+  return { ...digests.finish(), narHash: hashFromDigest('sha256', nar.sha256), narSizeBytes: nar.sizeBytes };
 }
 
 /** Hashes a file that is read as a stream, once; memory stays small whatever its size. Errors as of `hashNarBytes`. */
@@ -125,18 +77,13 @@ export async function hashNarStream(
   signal?: AbortSignal,
 ): Promise<HashedNar> {
   const compression = readableCompression(expected);
-  const stated = expected.fileHash === undefined ? 'sha256' : hashAlgorithm(expected.fileHash);
-  const fileDigest = createHash('sha256');
-  const statedDigest = stated === 'sha256' ? undefined : createHash(stated);
+  const digests = new FileDigests(expected);
   const narAlgorithm = hashAlgorithm(expected.narHash);
   const narDigest = createHash(narAlgorithm);
-  let fileSizeBytes = 0;
   let narSizeBytes = 0;
   async function* wire(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of source) {
-      fileDigest.update(chunk);
-      statedDigest?.update(chunk);
-      fileSizeBytes += chunk.length;
+      digests.update(chunk);
       yield chunk;
     }
   }
@@ -146,40 +93,29 @@ export async function hashNarStream(
     // Without compression the chunk is the source's.
     if (compression !== 'none') releaseMemory(chunk);
   }
-  const fileHash = hashFromDigest('sha256', fileDigest.digest());
-  return {
-    fileHash,
-    statedFileHash: statedDigest === undefined ? fileHash : hashFromDigest(stated, statedDigest.digest()),
-    fileSizeBytes,
-    narHash: hashFromDigest(narAlgorithm, narDigest.digest()),
-    narSizeBytes,
-  };
-}
-
-/** Hashes a local file, in memory or as a stream, whichever suits its size. */
-export async function hashNarFile(file: string, expected: ExpectedNar, signal?: AbortSignal): Promise<HashedNar> {
-  if (fitsMemory(expected)) return hashNarBytes(await readFile(file), expected, file, signal);
-  const stream = createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes });
-  try {
-    return await hashNarStream(stream, expected, signal);
-  } finally {
-    stream.destroy();
-  }
+  return { ...digests.finish(), narHash: hashFromDigest(narAlgorithm, narDigest.digest()), narSizeBytes };
 }
 
 /** What of the file is not as its narinfo says, in words; undefined when all is. */
 export function findMismatch(hashed: HashedNar, expected: ExpectedNar): string | undefined {
-  if (expected.fileSizeBytes !== undefined && hashed.fileSizeBytes !== expected.fileSizeBytes) {
-    return `the file has ${hashed.fileSizeBytes} bytes, FileSize says ${expected.fileSizeBytes}`;
-  }
-  if (expected.fileHash !== undefined && hashed.statedFileHash !== expected.fileHash) {
-    return `the file hashes to ${show(hashed.statedFileHash)}, FileHash says ${show(expected.fileHash)}`;
-  }
+  const ofFile = findFileMismatch(hashed, expected);
+  if (ofFile !== undefined) return ofFile;
   if (hashed.narSizeBytes !== expected.narSizeBytes) {
     return `the NAR has ${hashed.narSizeBytes} bytes, NarSize says ${expected.narSizeBytes}`;
   }
   if (hashed.narHash !== expected.narHash) {
     return `the NAR hashes to ${show(hashed.narHash)}, NarHash says ${show(expected.narHash)}`;
+  }
+  return undefined;
+}
+
+/** The same before anything of it has been decoded. */
+export function findFileMismatch(hashed: HashedFile, expected: ExpectedNar): string | undefined {
+  if (expected.fileSizeBytes !== undefined && hashed.fileSizeBytes !== expected.fileSizeBytes) {
+    return `the file has ${hashed.fileSizeBytes} bytes, FileSize says ${expected.fileSizeBytes}`;
+  }
+  if (expected.fileHash !== undefined && hashed.statedFileHash !== expected.fileHash) {
+    return `the file hashes to ${show(hashed.statedFileHash)}, FileHash says ${show(expected.fileHash)}`;
   }
   return undefined;
 }

@@ -54,7 +54,7 @@ const noSuchHost: OpenNar = () => Promise.reject(new Error('no such host'));
 
 /** Too large to be taken in at once. */
 async function makeLargePath(): Promise<FakePath> {
-  const contents = Buffer.alloc(LIMITS.heldFileNarBytes + 1);
+  const contents = Buffer.alloc(LIMITS.xzOneShotOutputBytes + 1);
   randomBytes(20_000).copy(contents, 1_000_000);
   return makeFakePath('large', { contents, compression: 'zstd' });
 }
@@ -244,7 +244,7 @@ test('intakeNar takes the same file in for two paths at the same time', () =>
 
 test('intakeNar gives the room back when it fails, so that others go on', () =>
   withPlace(async (mirror) => {
-    const expected = { ...small.info, fileSizeBytes: LIMITS.heldFileBytes };
+    const expected = { ...small.info, fileSizeBytes: LIMITS.xzOneShotCompressedBytes };
     const failures = Array.from({ length: 40 }, () =>
       intakeNar({ mirror, expected, open: noSuchHost }).catch(() => 'failed'),
     );

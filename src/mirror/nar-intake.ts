@@ -10,10 +10,13 @@ import { encodeBase32 } from '../nix/base32.ts';
 import { type Hash, hashDigest } from '../nix/hash.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import { Exclusive } from './exclusive.ts';
+import { FileDigests } from './file-digests.ts';
 import type { MirrorPlace } from './keys.ts';
 import { narName, privateLayout } from './layout.ts';
+import { hashBatchedNar, suitsBatch } from './nar-batch.ts';
 import {
   type ExpectedNar,
+  findFileMismatch,
   findMismatch,
   fitsMemory,
   type HashedNar,
@@ -38,6 +41,8 @@ export interface NarIntake {
   readonly signal?: AbortSignal | undefined;
   /** Bytes that came from the source, as they come. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
+  /** All bytes have come and wait to be checked: whoever bounds transfers may begin another. Not called where both end together. */
+  readonly onReceived?: (() => void) | undefined;
 }
 
 export interface IntakenNar {
@@ -89,9 +94,7 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
   for (;;) {
     const start = resume ? await usablePartialBytes(intake) : 0;
     try {
-      return fitsMemory(intake.expected)
-        ? await takeInMemory(intake, file, start)
-        : await takeInStream(intake, file, start);
+      return await wayFor(intake.expected)(intake, file, start);
     } catch (error) {
       resume = false;
       if (error instanceof SourceRestarted) continue;
@@ -103,6 +106,29 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
   }
 }
 
+function wayFor(expected: ExpectedNar): typeof takeInMemory {
+  if (suitsBatch(expected)) return takeInBatch;
+  return fitsMemory(expected) ? takeInMemory : takeInStream;
+}
+
+/** First to the disk, and from there decoded together with others. */
+async function takeInBatch(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
+  const { expected, signal } = intake;
+  const digests = new FileDigests(expected);
+  await receiveBudget.use(
+    LIMITS.batchReceiveBytes,
+    async () => {
+      for await (const chunk of writeThrough(intake, file, start)) digests.update(chunk);
+    },
+    signal,
+  );
+  intake.onReceived?.();
+  const hashed = digests.finish();
+  const mismatch = findFileMismatch(hashed, expected);
+  if (mismatch !== undefined) throw new NixferryError('damage', mismatch);
+  return checked(await hashBatchedNar(file, hashed, expected, signal), expected);
+}
+
 async function takeInMemory(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
   const { expected, signal } = intake;
   const heldBytes = expected.fileSizeBytes ?? expected.narSizeBytes;
@@ -110,8 +136,9 @@ async function takeInMemory(intake: NarIntake, file: string, start: number): Pro
     await using partial = new PartialFile(file, start);
     const bytes = await receiveHeld(pieces(intake, start), partial, expected.fileSizeBytes);
     await partial.finish();
+    intake.onReceived?.();
     // A file that turns out wrong is removed by the caller.
-    const hashed = await hashNarBytes(bytes, expected, file, signal);
+    const hashed = await hashNarBytes(bytes, expected, signal);
     releaseMemory(bytes);
     return checked(hashed, expected);
   };
@@ -125,18 +152,23 @@ function takeInStream(intake: NarIntake, file: string, start: number): Promise<H
 
 async function streamIn(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
   const { expected, signal } = intake;
+  return checked(await hashNarStream(writeThrough(intake, file, start), expected, signal), expected);
+}
+
+/** All bytes of the file, those of an earlier try too, each passed on when it has been written. */
+async function* writeThrough(
+  intake: NarIntake,
+  file: string,
+  start: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
   await using partial = new PartialFile(file, start);
-  async function* wire(): AsyncGenerator<Uint8Array, void, undefined> {
-    if (start > 0) yield* createReadStream(file, { end: start - 1, highWaterMark: LIMITS.fileChunkBytes });
-    for await (const { position, bytes } of pieces(intake, start)) {
-      if (position !== partial.sizeBytes) throw new SourceRestarted();
-      await partial.append(bytes);
-      yield bytes;
-    }
+  if (start > 0) yield* createReadStream(file, { end: start - 1, highWaterMark: LIMITS.fileChunkBytes });
+  for await (const { position, bytes } of pieces(intake, start)) {
+    if (position !== partial.sizeBytes) throw new SourceRestarted();
+    await partial.append(bytes);
+    yield bytes;
   }
-  const hashed = checked(await hashNarStream(wire(), expected, signal), expected);
   await partial.finish();
-  return hashed;
 }
 
 async function* pieces(intake: NarIntake, start: number): ReturnType<typeof readNarSource> {

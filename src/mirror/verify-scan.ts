@@ -6,10 +6,11 @@ import type { OnProgress } from '../base/progress.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
 import { type HashPart, hashPartOf } from '../nix/store-path.ts';
+import { hashNarFile } from './hash-nar-file.ts';
 import { damagedNarFile, readHidden } from './hidden-paths.ts';
 import { hashPartOfNarInfoName, narInfoName } from './layout.ts';
 import type { Mirror } from './mirror.ts';
-import { findMismatch, hashNarFile } from './nar-hash.ts';
+import { findMismatch } from './nar-hash.ts';
 import { isStorageName } from './storage.ts';
 
 /** One narinfo of the mirror, visible or hidden by an earlier verify, and what was found. */

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { hashNarFile } from '../../src/mirror/hash-nar-file.ts';
 import { hashPartOfNarInfoName } from '../../src/mirror/layout.ts';
 import type { Mirror } from '../../src/mirror/mirror.ts';
-import { findMismatch, hashNarFile } from '../../src/mirror/nar-hash.ts';
+import { findMismatch } from '../../src/mirror/nar-hash.ts';
 import type { NarInfo } from '../../src/nix/narinfo.ts';
 import { hashPartOf } from '../../src/nix/store-path.ts';
 

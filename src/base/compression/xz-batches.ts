@@ -25,7 +25,8 @@ export class XzBatches {
 
   /**
    * The SHA-256 of what the file decodes to; undefined when it, or another one in the same batch, could not be decoded.
-   * @param outputBytes exactly what `scanXz` says of the file: with anything else, others of the batch would be cut at the wrong places.
+   * @param outputBytes what `readXzIndex` says of the file. No good file decodes to less, and a batch counts only if all of it together is as large
+   *   as announced: so no file can pass with bytes of its neighbour.
    */
   hash(program: ProgramStart, file: string, outputBytes: number, signal?: AbortSignal): Promise<Buffer | undefined> {
     signal?.throwIfAborted();
