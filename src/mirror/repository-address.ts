@@ -24,7 +24,7 @@ export function parseRepositoryAddress(text: string): RepositoryAddress | undefi
   const host = authority.slice(authority.indexOf('@') + 1).toLowerCase();
   const isFile = scheme === 'file';
   if (isFile ? !['', 'localhost'].includes(authority) : !HOST.test(host)) return undefined;
-  if (authority.slice(0, -host.length).includes(':')) return undefined;
+  if (!isFile && !/^(?:[A-Za-z0-9._~-]+@)?$/.test(authority.slice(0, -host.length))) return undefined;
   const place = `${isFile ? 'localhost' : host}/${path.replace(/\/+$/, '').replace(/\.git$/, '')}.git`;
   return isRepositoryPlace(place) ? { url: full, place } : undefined;
 }

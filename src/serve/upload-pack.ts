@@ -26,7 +26,6 @@ export async function* uploadPack({ git, folder, protocol, question }: UploadPac
     'core.fsmonitor=false',
     'uploadpack.allowAnySHA1InWant=true',
     'uploadpack.allowFilter=true',
-    'uploadpack.packObjectsHook=',
     'pack.threads=1',
     'pack.windowMemory=256m',
   ].flatMap((setting) => ['-c', setting]);
@@ -51,13 +50,23 @@ export async function* uploadPack({ git, folder, protocol, question }: UploadPac
     // It may have seen enough before the end.
     child.stdin?.on('error', () => {});
     child.stdin?.end(question);
-    for await (const chunk of child.stdout as AsyncIterable<Buffer>) yield chunk;
+    let isBegun = false;
+    for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
+      isBegun = true;
+      yield chunk;
+    }
     const [code] = await ended;
+    if (code !== 0 && question !== undefined && !isBegun) throw new NotUnderstood('git does not understand this');
     // What came so far is not all: the connection must not end as if it were.
     if (code !== 0) throw new Error(`git upload-pack ended with ${code ?? 'a signal'}`);
   } finally {
     killGroup(child);
   }
+}
+
+/** The client is to blame. */
+class NotUnderstood extends Error {
+  readonly statusCode = 400;
 }
 
 /** What `Git-Protocol` asks for; 0 for anything but a version that git knows. */
