@@ -2,13 +2,20 @@ import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { NixferryError } from '../base/errors.ts';
 import { makeFolders } from '../base/files.ts';
 import { formatInfoRefs, formatPackedRefs, type GitRef } from '../base/git-refs.ts';
 import type { StorePathBaseName } from '../nix/store-path.ts';
 import { isLaterShipment } from './later-shipment.ts';
 import type { Mirror } from './mirror.ts';
 import { repositoryFile } from './repository-address.ts';
-import { listBundles, type RepositoryState, readRepositoryState, unpackBundle } from './repository-bundle.ts';
+import {
+  endsWithItsSha1,
+  listBundles,
+  type RepositoryState,
+  readRepositoryState,
+  unpackBundle,
+} from './repository-bundle.ts';
 import { type RootRecord, type RootRepository, type RootShipment, readRoots } from './roots.ts';
 
 /**
@@ -57,14 +64,52 @@ export async function showRepositories(mirror: Mirror, record: RootRecord, signa
   }
 }
 
-/** Makes the repositories of all roots anew, as far as something of them is missing. Resolves to how many there are. */
-export async function restoreRepositories(mirror: Mirror, signal?: AbortSignal): Promise<number> {
+export interface RestoredRepositories {
+  readonly places: readonly string[];
+  /** Why one could not be made again, which is that its paths are damaged. */
+  readonly problems: readonly string[];
+}
+
+/** Makes the repositories of all roots anew, as far as something of them is missing or, where the packs are read for it, damaged. */
+export async function restoreRepositories(
+  mirror: Mirror,
+  { readPacks = false, signal }: { readonly readPacks?: boolean; readonly signal?: AbortSignal } = {},
+): Promise<RestoredRepositories> {
   const places = new Set<string>();
+  const problems: string[] = [];
   for (const record of await readRoots(mirror)) {
-    await showRepositories(mirror, record, signal);
-    if (record.complete) for (const { place } of record.repositories ?? []) places.add(place);
+    for (const repository of record.complete ? (record.repositories ?? []) : []) {
+      const { place } = repository;
+      if (readPacks && !places.has(place)) await dropDamagedPacks(mirror, place, signal);
+      places.add(place);
+      try {
+        await showRepository(mirror, repository, record.shipment, signal);
+      } catch (error) {
+        if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
+        problems.push(error.message);
+      }
+    }
   }
-  return places.size;
+  return { places: [...places], problems };
+}
+
+/** What is dropped is unpacked again when the repository is shown. */
+async function dropDamagedPacks(mirror: Mirror, place: string, signal: AbortSignal | undefined): Promise<void> {
+  const { packs = {} } = (await readRepositoryPointer(mirror, place)) ?? {};
+  for (const checksum of new Set(Object.values(packs))) {
+    signal?.throwIfAborted();
+    if (checksum === '' || (await isWholePack(mirror, place, checksum))) continue;
+    for (const name of packFiles(place, checksum).toReversed()) await mirror.storage.remove(name);
+  }
+}
+
+async function isWholePack({ storage }: Mirror, place: string, checksum: string): Promise<boolean> {
+  for (const name of packFiles(place, checksum)) {
+    const file = await storage.open(name);
+    if (file === undefined) return false;
+    if (!(await endsWithItsSha1(file.stream, name.endsWith('.pack') ? checksum : undefined))) return false;
+  }
+  return true;
 }
 
 /**

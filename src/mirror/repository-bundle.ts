@@ -121,6 +121,22 @@ async function writePack(file: string, bundle: AsyncIterable<Uint8Array>, path: 
   return { checksum, isEmpty };
 }
 
+/** Whether the last 20 bytes are the sha1 of all before them, as in packs and their indexes, and where it is given this one. */
+export async function endsWithItsSha1(
+  bytes: AsyncIterable<Uint8Array>,
+  expected: string | undefined,
+): Promise<boolean> {
+  const sha1 = createHash('sha1');
+  let held: Buffer = Buffer.alloc(0);
+  for await (const chunk of bytes) {
+    const all = Buffer.concat([held, chunk]);
+    const known = Math.max(0, all.length - SHA1_BYTES);
+    sha1.update(all.subarray(0, known));
+    held = Buffer.from(all.subarray(known));
+  }
+  return sha1.digest().equals(held) && (expected === undefined || held.toString('hex') === expected);
+}
+
 async function* afterHead(bundle: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<Buffer, void, undefined> {
   let head: Buffer | undefined = Buffer.alloc(0);
   for await (const chunk of bundle) {
