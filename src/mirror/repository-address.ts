@@ -38,9 +38,14 @@ export function isRepositoryPlace(place: string): boolean {
   return isWhole && isPlain && HOST.test(host) && !path.some((part) => part.endsWith('.git'));
 }
 
+/** The folder of a repository in a mirror. */
+export function repositoryFolder(place: string): string {
+  return `${REPOSITORIES_PREFIX}${place}`;
+}
+
 /** A file of a repository, by its name in a mirror. */
 export function repositoryFile(place: string, file: string): string {
-  return `${REPOSITORIES_PREFIX}${place}/${file}`;
+  return `${repositoryFolder(place)}/${file}`;
 }
 
 /** What addresses begin with, and what they are to begin with instead, for git to ask a mirror: its `url.BASE.insteadOf`. */

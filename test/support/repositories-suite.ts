@@ -17,6 +17,8 @@ const HOST = 'http://git.example.org/team/';
 /** With no network card but loopback, Nix up to 2.3x believes that fetching is useless; a real site has a LAN. */
 const HAS_NETWORK = ['--option', 'substitute', 'true', '--option', 'tarball-ttl', '0'];
 
+const REHEARSING = { timeoutMs: 300_000 };
+
 export function repositoriesSuite(nixes: readonly Pick<TestedNix, 'whose' | 'chroot'>[]): void {
   suite('repositories of git behind the gap', () => {
     const cleanUp = new AsyncDisposableStack();
@@ -38,6 +40,8 @@ export function repositoriesSuite(nixes: readonly Pick<TestedNix, 'whose' | 'chr
       // The one is found by evaluating, the other is named.
       const root = ['-f', path.join(project, 'default.nix'), `git+${HOST}tools.git`];
       const medium = await exportAll(connected, internet, root);
+      const { stdout } = await connected.run(nixferryCommand, ['rehearse', '--mirror', medium.mirror], REHEARSING);
+      assert.match(stdout, /^complete/m);
       await using stack = new AsyncDisposableStack();
       const site = stack.use(await openSite(medium));
       const clients: Client[] = [];
@@ -196,6 +200,8 @@ async function openClient(site: Site, origin: string, whose: string, chroot: str
   const flags = ['--format', 'nix-conf', '--flakes', '--url', site.url, '--mirror', site.mirror];
   const { stdout: config } = await site.gap.run(nixferryCommand, ['client-config', ...flags]);
   const nix = await createNixEnvironment({ network: site.gap.namespace, chroot, config: config.split('\n') });
+  // Git asks a name server who its user may be, unless it is told.
+  await writeFile(path.join(nix.directory, 'home/.gitconfig'), '[user]\n\tname = Otto\n\temail = otto@lab\n');
   const env = { ...nix.env, GIT_CONFIG_SYSTEM: path.join(nix.directory, 'etc/gitconfig') };
   const commands = [...config.matchAll(/^# {3}(git config .*)$/gm)].map(([, command = '']) => command);
   assert.ok(commands.length > 0, config);

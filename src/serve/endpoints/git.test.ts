@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { GIT_ENVIRONMENT, makeRepository, type RepositoryFixture } from '../../../test/support/git-repository.ts';
 import { serveDirectory } from '../../../test/support/static-server.ts';
+import { readMisses } from '../../mirror/misses.ts';
 import { openApp } from '../mirror-fixture.test.ts';
 
 const QUESTION = 'application/x-git-upload-pack-request';
@@ -100,10 +101,11 @@ test('what is no question of git to a repository that is here is refused, and ch
 
 test('a repository that is not here is a 404 at once, and noted', async () => {
   await using served = await openServed();
-  assert.equal(
-    (await served.app.inject('/git/git.example.org/none/info/refs?service=git-upload-pack')).statusCode,
-    404,
-  );
+  const address = '/git/git.example.org/none/info/refs?service=git-upload-pack';
+  assert.equal((await served.app.inject(address)).statusCode, 404);
+  await served.app.close();
+  const [miss] = readMisses(served.fixture.mirror.layout.missesFile);
+  assert.deepEqual(miss, { kind: 'repository', name: 'git.example.org/none', count: 1 });
 });
 
 interface Served extends AsyncDisposable {

@@ -7,7 +7,7 @@ import { NixferryError } from '../../base/errors.ts';
 import { findProgram } from '../../base/find-program.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { REPOSITORY_POINTER } from '../../mirror/repositories.ts';
-import { isRepositoryPlace, repositoryFile } from '../../mirror/repository-address.ts';
+import { isRepositoryPlace, repositoryFile, repositoryFolder } from '../../mirror/repository-address.ts';
 import { CACHE_FOREVER, CACHE_NEVER, sendFile, sendMissing, sendText } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
 import { TransferPlaces } from '../transfer-places.ts';
@@ -125,11 +125,11 @@ function streamed(
   question: Buffer | undefined,
   start: string,
 ): Readable {
-  const folder = join(context.directory, repositoryFile(place, ''));
+  const folder = join(context.directory, repositoryFolder(place));
   async function* work(): AsyncGenerator<Buffer, void> {
     context.stopping.throwIfAborted();
     if (start !== '') yield Buffer.from(start);
-    yield* uploadPack({ git, folder: folder.replace(/\/$/, ''), protocol, question });
+    yield* uploadPack({ git, folder, protocol, question });
   }
   return Readable.from(places.hold(work), { objectMode: false });
 }
