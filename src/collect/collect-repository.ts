@@ -104,7 +104,7 @@ async function showAndGive(
   signal: AbortSignal,
 ): Promise<RootRepository> {
   const repository = { ...wanted, path };
-  await showRepository(mirror, repository, undefined, signal);
+  await showRepository(mirror, repository, { signal });
   return repository;
 }
 

@@ -18,14 +18,34 @@ test('showRepository moves branches with a later shipment, and not back with an 
   const second = await fixture.collectOne();
   await rm(join(mirror.directory, 'git'), { recursive: true });
 
-  await showRepository(mirror, second, shipment(2));
+  await showRepository(mirror, second, { shipment: shipment(2) });
   assert.equal(await branch(fixture), two);
-  await showRepository(mirror, first, shipment(1));
+  await showRepository(mirror, first, { shipment: shipment(1) });
   assert.equal(await branch(fixture), two);
-  await showRepository(mirror, first, shipment(3));
+  await showRepository(mirror, first, { shipment: shipment(3) });
   assert.equal(await branch(fixture), one);
   const pointer = await readRepositoryPointer(mirror, place);
   assert.deepEqual(Object.keys(pointer?.packs ?? {}).toSorted(), [first.path, second.path].toSorted());
+});
+
+test('restoreRepositories shows what came last, whichever root is restored first', async () => {
+  await using fixture = await makeRepository();
+  await fixture.commit('one');
+  const first = await fixture.collectOne();
+  const two = await fixture.commit('two');
+  const second = await fixture.collectOne();
+  for (const names of [
+    ['a', 'b'],
+    ['b', 'a'],
+  ] as const) {
+    await record(fixture, first, names[0]);
+    await record(fixture, second, names[1]);
+    await restoreRepositories(fixture.mirror);
+    assert.equal(await branch(fixture), two);
+    await rm(join(fixture.mirror.directory, 'git'), { recursive: true });
+    await restoreRepositories(fixture.mirror);
+    assert.equal(await branch(fixture), two);
+  }
 });
 
 test('restoreRepositories makes again what is missing, and what is damaged where packs are read', async () => {
@@ -60,13 +80,13 @@ test('restoreRepositories tells of a repository whose paths are gone', async () 
   const { problems } = await restoreRepositories(fixture.mirror);
   assert.match(problems[0] ?? '', /cannot be used: it is not in the mirror/);
   await assert.rejects(
-    showRepository(fixture.mirror, repository, undefined),
+    showRepository(fixture.mirror, repository),
     (error: unknown) => error instanceof NixferryError && error.code === 'damage',
   );
 });
 
-async function record({ mirror, url }: RepositoryFixture, repository: RootRepository): Promise<void> {
-  const identity = { name: 'origin', request: `git+${url}`, scope: 'run', origin: 'collected' } as const;
+async function record({ mirror }: RepositoryFixture, repository: RootRepository, name = 'origin'): Promise<void> {
+  const identity = { name, request: name, scope: 'run', origin: 'collected' } as const;
   const paths = [repository.path];
   const common = { format: 1, rootPaths: paths, paths, complete: true, repositories: [repository] } as const;
   await writeRoot(mirror, { ...common, ...identity, id: makeRootId(identity) });

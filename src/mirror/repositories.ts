@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { NixferryError } from '../base/errors.ts';
 import { makeFolders } from '../base/files.ts';
 import { formatInfoRefs, formatPackedRefs, type GitRef } from '../base/git-refs.ts';
-import type { StorePathBaseName } from '../nix/store-path.ts';
+import { hashPartOf, type StorePathBaseName } from '../nix/store-path.ts';
 import { isLaterShipment } from './later-shipment.ts';
 import type { Mirror } from './mirror.ts';
 import { repositoryFile } from './repository-address.ts';
@@ -60,7 +60,7 @@ export function parseRepositoryPointer(bytes: Uint8Array): RepositoryPointer | u
 export async function showRepositories(mirror: Mirror, record: RootRecord, signal?: AbortSignal): Promise<void> {
   if (!record.complete) return;
   for (const repository of record.repositories ?? []) {
-    await showRepository(mirror, repository, record.shipment, signal);
+    await showRepository(mirror, repository, { shipment: record.shipment, signal });
   }
 }
 
@@ -83,7 +83,7 @@ export async function restoreRepositories(
       if (readPacks && !places.has(place)) await dropDamagedPacks(mirror, place, signal);
       places.add(place);
       try {
-        await showRepository(mirror, repository, record.shipment, signal);
+        await showRepository(mirror, repository, { shipment: record.shipment, isRestored: true, signal });
       } catch (error) {
         if (!(error instanceof NixferryError) || error.code !== 'damage') throw error;
         problems.push(error.message);
@@ -112,28 +112,35 @@ async function isWholePack({ storage }: Mirror, place: string, checksum: string)
   return true;
 }
 
+export interface ShowOptions {
+  /** Which one brought it; absent where it was collected. */
+  readonly shipment?: RootShipment | undefined;
+  /** What is shown already stays as it is: nothing new has come. */
+  readonly isRestored?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Puts a repository in its place, and moves its branches and tags to what the path says, unless a later shipment of the same sender has moved them
- * already. Safe to repeat: what is there is not written again.
+ * Puts a repository in its place, and moves its branches and tags to what the path says, unless they are later already. Safe to repeat: what is there is
+ * not written again. Throws `damage`, `no-space`.
  */
 export async function showRepository(
   mirror: Mirror,
   { url, place, ref, path }: RootRepository,
-  shipment: RootShipment | undefined,
-  signal?: AbortSignal,
+  { shipment, isRestored = false, signal }: ShowOptions = {},
 ): Promise<void> {
   const known = (await readRepositoryPointer(mirror, place)) ?? { format: 1, url, states: [], packs: {} };
   const packs = { ...known.packs };
   for (const bundle of await listBundles(mirror, path)) {
     packs[bundle] = await showPack(mirror, place, bundle, known.packs[bundle], signal);
   }
-  const states = moveState(known.states, {
+  const next: ShownState = {
     ...(ref === undefined ? {} : { ref }),
     path,
     ...(shipment === undefined ? {} : { shipment }),
-  });
-  const next: RepositoryPointer = { format: 1, url, states, packs };
-  const files = await filesOf(mirror, next, signal);
+  };
+  const states = await moveState(mirror, known.states, next, isRestored);
+  const files = await filesOf(mirror, { format: 1, url, states, packs }, signal);
   // Git wants the folder to be there.
   await makeFolders(join(mirror.directory, repositoryFile(place, 'refs')));
   for (const [name, text] of files) {
@@ -177,11 +184,24 @@ function packFiles(place: string, checksum: string): readonly string[] {
   return ['pack', 'idx'].map((suffix) => repositoryFile(place, `objects/pack/pack-${checksum}.${suffix}`));
 }
 
-function moveState(states: readonly ShownState[], next: ShownState): readonly ShownState[] {
+async function moveState(
+  mirror: Mirror,
+  states: readonly ShownState[],
+  next: ShownState,
+  isRestored: boolean,
+): Promise<readonly ShownState[]> {
   const current = states.find(({ ref }) => ref === next.ref);
   if (current === undefined) return [...states, next];
-  if (current.path === next.path || isLaterShipment(current.shipment, next.shipment)) return states;
+  if (current.path === next.path || (await isLater(mirror, current, next, isRestored))) return states;
   return [...states.filter((state) => state !== current), next];
+}
+
+/** Whether what is shown is not to be moved: by the numbers of one sender, else by what builds on what. */
+async function isLater(mirror: Mirror, current: ShownState, next: ShownState, isRestored: boolean): Promise<boolean> {
+  if (isLaterShipment(current.shipment, next.shipment)) return true;
+  if (isLaterShipment(next.shipment, current.shipment)) return false;
+  if ((await mirror.readNarInfo(hashPartOf(current.path))) === undefined) return false;
+  return isRestored || (await listBundles(mirror, current.path)).includes(next.path);
 }
 
 /** In the order in which they are written: whoever reads meanwhile finds every object of the refs that he sees. */

@@ -1,4 +1,4 @@
-import type { RootEvaluationInput, RootRecord, RootTarget } from '../mirror/roots.ts';
+import type { RootEvaluationInput, RootRecord, RootRepository, RootTarget } from '../mirror/roots.ts';
 import type { StorePathBaseName } from '../nix/index.ts';
 import type { RootLine } from './inventory.ts';
 
@@ -20,7 +20,7 @@ export function statedFields(root: StatedRoot): Omit<RootLine, 'type' | 'pathCou
     ...(targets === undefined ? {} : { targets: targets.map(targetLine) }),
     ...(evaluationInputs === undefined ? {} : { evaluationInputs: evaluationInputs.map(inputLine) }),
     ...(channel === undefined ? {} : { channel }),
-    ...(repositories === undefined ? {} : { repositories: repositories.map((one) => ({ ...one })) }),
+    ...(repositories === undefined ? {} : { repositories: repositories.map(repositoryLine) }),
   };
 }
 
@@ -36,9 +36,7 @@ export function rootOfLine(line: RootLine): StatedRoot {
     ...(targets === undefined ? {} : { targets: targets.map(readTarget) }),
     ...(evaluationInputs === undefined ? {} : { evaluationInputs: evaluationInputs.map(readInput) }),
     ...(channel === undefined ? {} : { channel: { ...channel, path: asBaseName(channel.path) } }),
-    ...(repositories === undefined
-      ? {}
-      : { repositories: repositories.map((one) => ({ ...one, path: asBaseName(one.path) })) }),
+    ...(repositories === undefined ? {} : { repositories: repositories.map(readRepository) }),
   };
 }
 
@@ -61,6 +59,14 @@ function inputLine(input: RootEvaluationInput): NonNullable<RootLine['evaluation
 
 function readInput(input: NonNullable<RootLine['evaluationInputs']>[number]): RootEvaluationInput {
   return { ...input, path: asBaseName(input.path) };
+}
+
+function repositoryLine(repository: RootRepository): NonNullable<RootLine['repositories']>[number] {
+  return { ...repository };
+}
+
+function readRepository(repository: NonNullable<RootLine['repositories']>[number]): RootRepository {
+  return { ...repository, path: asBaseName(repository.path) };
 }
 
 /** The inventory's schema accepts nothing else. */

@@ -68,7 +68,8 @@ export function isWantList(start: Buffer): boolean {
 export async function parseWantList(bytes: Buffer, where: string): Promise<WantList> {
   const { rest, header: stated, ...statement } = parseStatement(WANT_LIST, HeaderSchema, bytes, where);
   const { repositories = [], ...fields } = stated;
-  const misses = [...fields.misses, ...repositories.map((miss) => ({ ...miss, kind: 'repository' as const }))];
+  const misses: Miss[] = [...fields.misses];
+  for (const { name, count } of repositories) misses.push({ kind: 'repository', name, count });
   const header = { ...fields, misses: misses.toSorted((a, b) => b.count - a.count) };
   // Nothing is unpacked for somebody who has not signed it.
   const derivations = statement.hasSigned ? await parseDerivations(rest, header, where) : [];

@@ -55,7 +55,7 @@ function formatNixConf(settings: readonly ClientSetting[], url: string, rewrites
       ...builderLines(url, '', (name, value) => `#   Environment="${name}=${value}"`),
     ],
     ...gitBlocks(
-      [...gitCommands(url, rewrites).map((command) => `#   ${command}`)],
+      gitCommands(url, rewrites).map((command) => `#   ${command}`),
       'What follows belongs to git: type these commands, once, as root.',
     ),
   ]);
@@ -123,6 +123,7 @@ function formatNixosInstall(
 
 function formatNixos(settings: readonly ClientSetting[], url: string, rewrites: readonly AddressRewrite[]): string {
   const lines = settings.flatMap((setting) => ['', ...nixosBlock(setting)]).slice(1);
+  const gitLines = gitBlocks(gitOptions(url, rewrites)).flatMap((block) => ['', block].flat());
   return joinBlocks([
     comment(
       'Save this as nixferry.nix beside configuration.nix (or flake.nix), and add ./nixferry.nix to the imports there.',
@@ -135,7 +136,7 @@ function formatNixos(settings: readonly ClientSetting[], url: string, rewrites: 
       '  };',
       '',
       ...builderLines(url, '  ', (name, value) => `systemd.services.nix-daemon.environment.${name} = "${value}";`),
-      ...gitBlocks(gitOptions(url, rewrites)).flatMap((lines) => ['', ...lines.map((line) => `  ${line}`)]),
+      ...gitLines.map((line) => (line === '' ? '' : `  ${line}`)),
       '}',
     ],
   ]);

@@ -89,7 +89,13 @@ export async function fetchRepository(
     {
       args: [
         ...checks.flatMap((setting) => ['-c', setting]),
-        ...['fetch', '--progress', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--', url],
+        'fetch',
+        '--progress',
+        '--no-tags',
+        '--no-write-fetch-head',
+        '--no-recurse-submodules',
+        '--',
+        url,
         ...names.map((name) => `+${name}:${name}`),
       ],
       purpose: `fetching ${url}`,
@@ -103,10 +109,7 @@ export async function fetchRepository(
   const peeled = await peelTags(folder, signal);
   const refs = parseGitRefs(listed.toString('utf8'));
   if (refs === undefined) throw new Error('git lists refs in another form than asked for');
-  return refs.map((ref) => {
-    const target = peeled.get(ref.name);
-    return target === undefined ? ref : { ...ref, peeled: target };
-  });
+  return refs.map((ref) => withPeeled(ref, peeled.get(ref.name)));
 }
 
 /**
@@ -162,6 +165,10 @@ async function askRemote(run: GitRun, url: string): Promise<Buffer> {
       cause: error,
     });
   }
+}
+
+function withPeeled(ref: GitRef, peeled: string | undefined): GitRef {
+  return peeled === undefined ? ref : { ...ref, peeled };
 }
 
 /** What annotated tags lead to in the end. */

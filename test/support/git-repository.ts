@@ -35,11 +35,13 @@ export const GIT_ENVIRONMENT = {
   GIT_COMMITTER_EMAIL: 'anna@example.org',
 };
 
+function run(...args: string[]): string {
+  return execFileSync('git', args, { env: GIT_ENVIRONMENT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+}
+
 export async function makeRepository(): Promise<RepositoryFixture> {
   const folder = await mkdtemp(join(tmpdir(), 'nixferry-repository-'));
   const work = join(folder, 'work');
-  const run = (...args: string[]) =>
-    execFileSync('git', args, { env: GIT_ENVIRONMENT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   run('init', '-q', '--bare', '-b', 'main', join(folder, 'origin.git'));
   run('init', '-q', '-b', 'main', work);
   const git = (...args: string[]) => run('-C', work, ...args).trim();
