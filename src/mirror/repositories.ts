@@ -201,7 +201,9 @@ async function isLater(mirror: Mirror, current: ShownState, next: ShownState, is
   if (isLaterShipment(current.shipment, next.shipment)) return true;
   if (isLaterShipment(next.shipment, current.shipment)) return false;
   if ((await mirror.readNarInfo(hashPartOf(current.path))) === undefined) return false;
-  return isRestored || (await listBundles(mirror, current.path)).includes(next.path);
+  // Only what builds on what is shown is sure to be later.
+  if (isRestored) return !(await listBundles(mirror, next.path)).includes(current.path);
+  return (await listBundles(mirror, current.path)).includes(next.path);
 }
 
 /** In the order in which they are written: whoever reads meanwhile finds every object of the refs that he sees. */
