@@ -45,7 +45,10 @@ export const ERROR_TABLE = {
     exitCode: EXIT.usage,
     summary: 'The system does not let a rehearsal have a namespace of its own.',
   },
-  'program-missing': { exitCode: EXIT.usage, summary: 'A program that this data needs (xz, bzip2) is not installed.' },
+  'program-missing': {
+    exitCode: EXIT.usage,
+    summary: 'A program that the work needs (xz, bzip2, git) is not installed.',
+  },
   'tools-missing': {
     exitCode: EXIT.usage,
     summary: 'The Nixferry that is to travel on the medium is not there.',

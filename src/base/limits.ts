@@ -113,6 +113,22 @@ export const LIMITS = {
   wantDerivations: 200_000,
   wantDerivationsBytes: 512 * 1024 * 1024,
   evaluationInputsBytes: 64 * 1024 * 1024,
+  // Repositories of git
+  gitRefs: 500_000,
+  gitRefsBytes: 128 * 1024 * 1024,
+  gitOutputBytes: 128 * 1024 * 1024,
+  gitComplaintCharacters: 4000,
+  /** Of a pack, the largest file of a repository. */
+  gitFileBytes: 256 * 1024 * 1024 * 1024,
+  /** Without a word of git or of the host on the other side. */
+  gitSilenceMs: 600_000,
+  gitLowSpeedSeconds: 120,
+  /** Bundles that build on one another, before one with everything begins anew. */
+  gitBundlesChained: 64,
+  gitBundlesFollowed: 1000,
+  gitPointerBytes: 1024 * 1024,
+  repositoryAddressBytes: 1000,
+  repositoriesPerRoot: 1000,
   // What show says of a shipment
   /** Addresses, licences and sources that are taken from one derivation. */
   describedTexts: 32,
@@ -182,6 +198,10 @@ export const LIMITS = {
   /** Each takes a decoder and a packer. */
   sourceTarballsAtOnce: 2,
   sourceTarballsWaiting: 64,
+  /** Of what a client of git asks for, unpacked: a line for each branch that it wants and each commit that it has. */
+  gitRequestBytes: 8 * 1024 * 1024,
+  gitAnswersAtOnce: 4,
+  gitAnswersWaiting: 16,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

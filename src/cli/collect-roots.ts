@@ -2,6 +2,7 @@ import { EXIT } from '../base/errors.ts';
 import { markWithoutHelpers } from '../base/garbage-collection.ts';
 import { type CollectReport, collect } from '../collect/collect.ts';
 import { collectChannels } from '../collect/collect-channels.ts';
+import { collectRepositories, type RepositoryProblem } from '../collect/collect-repositories.ts';
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { type CollectOptions, openCollecting } from './collecting.ts';
 import { readCommonOptions } from './common-options.ts';
@@ -14,7 +15,7 @@ import type { OpenedWant } from './want-file.ts';
 /** A mirror that is open for writing, with what has just been collected into it. */
 export interface Collected extends AsyncDisposable {
   readonly mirror: Mirror;
-  readonly report: CollectReport;
+  readonly report: CollectReport & { readonly repositoryProblems: readonly RepositoryProblem[] };
 }
 
 /** Plan, then fetch: the work of `collect`, and the first half of `export`. */
@@ -40,7 +41,12 @@ export async function collectRoots(
   try {
     for (const warning of mirror.warnings) output.warn(warning);
     const place = { mirror, mirrorDirectory };
-    const roots = [...named, ...((await want?.resolve(collecting, place)) ?? [])];
+    const wanted = [...named, ...((await want?.resolve(collecting, place)) ?? [])];
+    const { roots, problems: lost } = await collectRepositories(wanted, {
+      mirror,
+      onProgress: output.onProgress,
+      signal,
+    });
     const plan = await collecting.plan(place, roots);
     output.say(describePlan(plan));
     const trustedKeys = await collecting.trustedKeys(mirror);
@@ -60,11 +66,24 @@ export async function collectRoots(
     const { onProgress } = output;
     const recorded = await collectChannels(report.roots, { mirror, http, channelsBase, onProgress, signal });
     onProgress({ type: 'phase', phase: '' });
-    return { mirror, report: { ...report, roots: recorded }, [Symbol.asyncDispose]: () => mirror.close() };
+    return {
+      mirror,
+      report: { ...report, roots: recorded, repositoryProblems: lost },
+      [Symbol.asyncDispose]: () => mirror.close(),
+    };
   } catch (error) {
     await mirror.close();
     throw error;
   }
+}
+
+/** Whether there was nothing that could not be had. */
+export function isAllHere({ report }: Pick<Collected, 'mirror' | 'report'>): boolean {
+  return report.problems.length === 0 && report.repositoryProblems.length === 0;
+}
+
+function describeLost({ url, detail, blocks }: RepositoryProblem): string {
+  return `the repository ${url} could not be had:\n  ${detail}\n  without it, not complete: ${blocks.join(', ')}`;
 }
 
 /** Says how collecting ended, and sets the exit code: 18 when something could not be had. */
@@ -77,15 +96,17 @@ export function endCollect({ mirror, report }: Collected, run: CommandRun): void
     fetchedBytes: report.fetchedBytes,
     roots: report.roots.map(({ id, name, complete }) => ({ id, name, complete })),
     problems: report.problems,
+    repositoryProblems: report.repositoryProblems,
   };
   const done = `${formatCount(report.publishedPaths, 'path')} fetched (${formatBytes(report.fetchedBytes)}), ${report.presentPaths.toLocaleString('en-US')} were here`;
-  if (report.problems.length === 0) {
+  if (isAllHere({ mirror, report })) {
     output.say(`complete: ${done}; the mirror is ${mirror.directory}`);
     output.verdict(EXIT.complete, fields);
     return;
   }
   output.say(done);
-  output.warn(`not complete: ${describeProblems(report.problems)}`);
+  const problems = [describeProblems(report.problems), ...report.repositoryProblems.map(describeLost)];
+  output.warn(`not complete: ${problems.filter((text) => text !== '').join('\n')}`);
   run.finish(EXIT.upstreamIncomplete);
   output.verdict(EXIT.upstreamIncomplete, { code: 'upstream-incomplete', ...fields });
 }

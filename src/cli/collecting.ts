@@ -40,6 +40,8 @@ export interface CollectOptions extends CommonOptions, UpstreamOptions, Evaluati
   /** False with --no-drvs. */
   readonly drvs: boolean;
   readonly sourcesOnly?: boolean;
+  /** False with --no-repositories. */
+  readonly repositories: boolean;
   /** A want list, besides roots or in their place. */
   readonly want?: string;
 }
@@ -49,7 +51,7 @@ export function addCollectOptions(command: Command): Command {
   return addSourcesOptions(addEvaluatingOptions(addUpstreamOptions(command, help)))
     .argument(
       '[roots...]',
-      'store paths, links to them, files of paths (- for stdin), channel:NAME, flake outputs, names from nixferry.toml',
+      'store paths, links to them, files of paths (- for stdin), channel:NAME, git+https://… for a repository, flake outputs, names from nixferry.toml',
     )
     .option('-f, --file <file>', 'a Nix file whose derivations are roots')
     .option('-A, --attr <attribute>', 'with -f: only this attribute of it; repeat for more', collectValues)
@@ -60,6 +62,7 @@ export function addCollectOptions(command: Command): Command {
       ).choices(SCOPES),
     )
     .option('--no-drvs', 'leave the .drv files out: the isolated side evaluates by itself')
+    .option('--no-repositories', 'leave repositories out that evaluation fetches from: the isolated side has them')
     .option('--sources-only', 'at scope rebuild: leave out what the carried packages were built from')
     .option('--channels-base <url>', `where channel:NAME is looked for (default: ${DEFAULT_CHANNELS_BASE})`)
     .option('--jobs <n>', `transfers at once (default: ${DEFAULT_JOBS})`, wholeNumber(1, 1024));
@@ -189,8 +192,11 @@ async function resolveAll(
     list,
     channel: (name) => list(`channel:${name}`),
     evaluate: (installable) => evaluateInstallable(installable, { workingDirectory, settings, signal }),
-    explore: (installable) =>
-      evaluations.open({ ...evaluating, installable }, { storeDir, workingDirectory, onProgress, signal }),
+    explore: async (installable) => {
+      const request = { ...evaluating, installable };
+      const explored = await evaluations.open(request, { storeDir, workingDirectory, onProgress, signal });
+      return options.repositories ? explored : { ...explored, repositoryUrls: [] };
+    },
     outputs: (drvPath, wanted) => findDerivationOutputs(drvPath, wanted, storeDir, readFile),
     outputNames: (drvPath) => readDerivationOutputNames(drvPath, storeDir, readFile),
     onOnlyRun: (request) =>

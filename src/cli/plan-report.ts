@@ -26,6 +26,15 @@ export function describePlan(plan: CollectPlan): string {
     rows.push(['from the local store', String(local), 'signed with the key of the mirror, for no upstream has them']);
   if (plan.unsizedSources > 0)
     rows.push(['sources', plan.unsizedSources.toLocaleString('en-US'), describeSources(plan)]);
+  const repositories = plan.roots.flatMap(({ root }) =>
+    (root.repositories ?? root.wantedRepositories ?? []).map(({ place }) => place),
+  );
+  if (repositories.length > 0)
+    rows.push([
+      'repositories',
+      String(new Set(repositories).size),
+      'of git; how large one is, is known only when it is fetched',
+    ]);
   if (plan.problems.length > 0) rows.push(['cannot be had', String(plan.problems.length), 'see below']);
   rows.push(
     ['download', `${plan.downloadIsExact ? '' : 'at most '}${formatBytes(plan.downloadBytes)}`, ''],
@@ -49,6 +58,7 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
       variants: root.targets.flatMap(({ variant }) => variant ?? []),
       rootPaths: carried.rootPaths,
       paths: carried.paths.size,
+      repositories: (root.repositories ?? root.wantedRepositories ?? []).map(({ url }) => url),
     })),
     paths: plan.present.size + plan.toFetch.length,
     present: plan.present.size,

@@ -106,6 +106,8 @@ function describeMiss({ kind, name, count }: Miss): string {
       return `the channel ${name} (${asked}): to carry it, name channel:${name} as a root`;
     case 'flake':
       return `the flake ${name} (${asked}): carry something that has it as an input, at --scope reconfigure`;
+    case 'repository':
+      return `the repository ${name} (${asked}): to carry it, name git+https://${name} as a root`;
     default:
       return `a source with the hash ${name} (${asked}): name the derivation that wants it there, with nixferry want --drv`;
   }

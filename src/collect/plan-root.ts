@@ -12,7 +12,7 @@ import {
   type ScopeClosure,
 } from '../closure/scopes.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
-import type { StorePath } from '../nix/index.ts';
+import { type StorePath, storePathFromBaseName } from '../nix/index.ts';
 import { crawl } from './crawl.ts';
 import type { KnownSources } from './known-sources.ts';
 import type { FoundPath, PathFinder } from './path-finder.ts';
@@ -138,7 +138,10 @@ async function planTargets(
     graph,
     targets: root.targets,
     paths: [],
-    evaluationInputs: root.evaluationInputs.map(({ storePath }) => storePath),
+    evaluationInputs: [
+      ...root.evaluationInputs.map(({ storePath }) => storePath),
+      ...(root.repositories ?? []).map(({ path }) => storePathFromBaseName(path, storeDir)),
+    ],
     scopes: wanted,
     find: async (path) => {
       const found = await finder.find(path);

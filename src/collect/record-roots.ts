@@ -17,7 +17,7 @@ export async function recordRoots(roots: readonly PlannedRoot[], mirror: Mirror)
 }
 
 async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise<RootRecord> {
-  const { name, request, scope, targets, evaluationInputs } = root;
+  const { name, request, scope, targets, evaluationInputs, repositories = [] } = root;
   const rootPaths = root.paths.length > 0 ? root.paths : carried.rootPaths;
   const wanted = [...rootPaths, ...carried.paths.keys()];
   const closure = await mirror.index.closure(wanted.map(hashPartOf));
@@ -28,7 +28,8 @@ async function recordOf({ root, carried }: PlannedRoot, mirror: Mirror): Promise
     ...identity,
     rootPaths: rootPaths.map(baseNameOf),
     paths: closure.paths.map(({ storePath }) => baseNameOf(storePath)),
-    complete: closure.missing.length === 0 && carried.problems.length === 0,
+    complete: closure.missing.length === 0 && carried.problems.length === 0 && root.lacksRepositories !== true,
+    ...(repositories.length === 0 ? {} : { repositories }),
     ...(targets.length === 0 || scope === 'run'
       ? {}
       : {

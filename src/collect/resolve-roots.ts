@@ -2,7 +2,8 @@ import { NixferryError } from '../base/errors.ts';
 import type { Target } from '../closure/scopes.ts';
 import type { DerivationOutputPath } from '../evaluate/derivation-outputs.ts';
 import type { EvaluatedDerivation, EvaluatedRoot, Installable } from '../evaluate/installable.ts';
-import type { FlakeReference, RootEvaluationInput, Scope } from '../mirror/roots.ts';
+import { parseRepositoryAddress } from '../mirror/repository-address.ts';
+import type { FlakeReference, RootEvaluationInput, RootRepository, Scope } from '../mirror/roots.ts';
 import { NixFormatError, nameOf, parseStorePath, type StorePath } from '../nix/index.ts';
 import type { FixedSource } from '../sources/fixed-source.ts';
 import type { RootRequest } from './root-request.ts';
@@ -28,7 +29,16 @@ export interface ResolvedRoot {
    */
   readonly targets: readonly Target[];
   readonly evaluationInputs: readonly EvaluationInput[];
+  /** Repositories of git: the root itself, or what evaluating it fetches. */
+  readonly wantedRepositories?: readonly WantedRepository[];
+  /** What of these is in the mirror. */
+  readonly repositories?: readonly RootRepository[];
+  /** Whether one of these could not be had. */
+  readonly lacksRepositories?: boolean;
 }
+
+/** A repository as it is outside now. */
+export type WantedRepository = Omit<RootRepository, 'path'>;
 
 /** Something that evaluating a root read besides derivations. */
 export interface EvaluationInput {
@@ -46,6 +56,8 @@ export interface ExploredRoot {
   readonly isNixos: boolean;
   readonly targets: readonly Target[];
   readonly inputs: readonly EvaluationInput[];
+  /** Addresses of repositories of git that evaluating fetched from. */
+  readonly repositoryUrls?: readonly string[];
 }
 
 /** The collaborators that know where lists come from and how to ask Nix. */
@@ -79,7 +91,7 @@ export async function resolveRoots(
   const roots: ResolvedRoot[] = [];
   for (const request of requests) {
     const resolved = await resolveRequest(request, sources, scope);
-    if (resolved.paths.length === 0 && resolved.targets.length === 0) {
+    if (resolved.paths.length === 0 && resolved.targets.length === 0 && resolved.wantedRepositories === undefined) {
       throw new NixferryError('bad-root', `'${request.request}' names no store path at all`, {
         hint: 'a list of store paths has one path a line',
       });
@@ -97,6 +109,7 @@ async function resolveRequest(
   scope: Scope | undefined,
 ): Promise<Resolution> {
   if (request.kind === 'installable') return resolveInstallable(request.installable, sources, scope);
+  if (request.kind === 'repository') return { ...runOnly([], []), wantedRepositories: [request.repository] };
   if (request.kind === 'derivation' && scope !== undefined && scope !== 'run') {
     const drvPath = readStorePath(request.path, sources.storeDir);
     const targets = [{ drvPath, outputs: await sources.outputNames(drvPath) }];
@@ -120,7 +133,13 @@ async function resolveInstallable(
     const { isNixos, derivations } = await sources.evaluate(installable);
     if (scope === 'run' || !isNixos) return runDerivations(derivations, sources);
   }
-  const { isNixos, targets, inputs } = await sources.explore(installable);
+  const { isNixos, targets, inputs, repositoryUrls = [] } = await sources.explore(installable);
+  const repositories = new Map(
+    repositoryUrls.flatMap((url) => {
+      const address = parseRepositoryAddress(url);
+      return address === undefined ? [] : [[address.place, address] as const];
+    }),
+  );
   if (expectsNixos && !isNixos) {
     return runDerivations(
       targets.filter(({ variant }) => variant === undefined),
@@ -133,6 +152,7 @@ async function resolveInstallable(
     scope: scope ?? 'reconfigure',
     targets,
     evaluationInputs: inputs,
+    ...(repositories.size === 0 ? {} : { wantedRepositories: [...repositories.values()] }),
   };
 }
 
@@ -173,7 +193,7 @@ function runOnly(paths: readonly StorePath[], derivations: readonly StorePath[])
 }
 
 async function pathsOf(
-  request: Exclude<RootRequest, { kind: 'installable' | 'derivation' }>,
+  request: Exclude<RootRequest, { kind: 'installable' | 'derivation' | 'repository' }>,
   sources: RootSources,
 ): Promise<readonly StorePath[]> {
   switch (request.kind) {
@@ -204,11 +224,18 @@ function rootName(request: RootRequest, paths: readonly StorePath[]): string {
       return request.channel;
     case 'list':
       return request.source === '-' ? 'list from standard input' : lastPart(request.source);
+    case 'repository':
+      return repositoryName(request.repository);
     case 'installable':
       return installableName(request.installable);
     default:
       return paths[0] === undefined ? request.request : nameOf(paths[0]);
   }
+}
+
+/** `git.example.org/team/lib`, and the branch where it is one alone. */
+function repositoryName({ place, ref }: WantedRepository): string {
+  return `${place.slice(0, -'.git'.length)}${ref === undefined ? '' : `?ref=${ref}`}`;
 }
 
 /** The attribute, as it is what people call the thing; else the flake or file. */

@@ -91,3 +91,19 @@ test('parseRootRequests says what is wrong when a root is none', async () => {
   await assert.rejects(parse('channel:../x'), badRoot(/not the name of a channel/));
   await assert.rejects(parse('nixpkgs#hello^a b'), badRoot(/no list of outputs/));
 });
+
+test('parseRootRequests takes git+ for a repository, and with # for an output of a flake', async () => {
+  const [lib] = await parse('git+https://git.example.org/team/lib');
+  assert.deepEqual(lib?.kind === 'repository' && lib.repository, {
+    url: 'https://git.example.org/team/lib',
+    place: 'git.example.org/team/lib.git',
+  });
+  const [branch] = await parse('git+ssh://git@git.example.org/lib.git?ref=release%2F1');
+  assert.equal(branch?.kind === 'repository' && branch.repository.ref, 'release/1');
+  for (const text of ['git+https://git.example.org/lib#default', 'git+https://git.example.org/lib?rev=abc#x']) {
+    assert.equal((await parse(text))[0]?.kind, 'installable', text);
+  }
+  await assert.rejects(parse('git+https://git.example.org/lib?rev=abc'), badRoot(/more of a repository/));
+  await assert.rejects(parse('git+https://git.example.org/lib?ref=..'), badRoot(/called so/));
+  await assert.rejects(parse('git+https://anna:secret@git.example.org/lib'), badRoot(/no address of a repository/));
+});

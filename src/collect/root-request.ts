@@ -5,8 +5,11 @@ import { existsSync, statSync } from 'node:fs';
 import { lstat, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { NixferryError } from '../base/errors.ts';
+import { isCarriedRef } from '../base/git-refs.ts';
 import { type Installable, parseOutputSelection } from '../evaluate/installable.ts';
+import { parseRepositoryAddress } from '../mirror/repository-address.ts';
 import { parseChannel } from '../upstream/channel.ts';
+import type { WantedRepository } from './resolve-roots.ts';
 
 /**
  * One root as it was asked for, sorted by kind, not yet resolved to store paths. `request` means the same wherever it is
@@ -17,6 +20,7 @@ export type RootRequest =
   | { readonly kind: 'derivation'; readonly request: string; readonly path: string }
   | { readonly kind: 'list'; readonly request: string; readonly source: string }
   | { readonly kind: 'channel'; readonly request: string; readonly channel: string }
+  | { readonly kind: 'repository'; readonly request: string; readonly repository: WantedRepository }
   | { readonly kind: 'installable'; readonly request: string; readonly installable: Installable };
 
 export interface RootRequestContext {
@@ -30,7 +34,7 @@ const MAX_LINKS = 40;
 
 const HINT =
   'a root is a store path, a link to one, a file with a store path per line (- for stdin), channel:NAME, ' +
-  'a flake output such as nixpkgs#hello, -f FILE -A ATTR, or a name from nixferry.toml';
+  'a repository such as git+https://git.example.org/team/lib, a flake output such as nixpkgs#hello, -f FILE -A ATTR, or a name from nixferry.toml';
 
 /**
  * Tells what kind of root each text is. A name from nixferry.toml stands for its roots (one level deep).
@@ -50,6 +54,8 @@ async function parseRootRequest(text: string, context: RootRequestContext): Prom
   const channel = parseChannel(text);
   if (channel !== undefined) return { kind: 'channel', request: text, channel };
   if (/^(https?|file):\/\//.test(text)) return { kind: 'list', request: text, source: text };
+  const repository = parseRepository(text);
+  if (repository !== undefined) return { kind: 'repository', request: text, repository };
   const local = await parseLocalPath(text, context);
   if (local !== undefined) return local;
   if (looksLikeFlake(text)) {
@@ -64,6 +70,37 @@ async function parseRootRequest(text: string, context: RootRequestContext): Prom
       hint: HINT,
     },
   );
+}
+
+/** `git+https://git.example.org/team/lib`, with `?ref=NAME` for one branch or tag alone. With `#` it is an output of a flake that lies there. */
+function parseRepository(text: string): WantedRepository | undefined {
+  const [, url = '', query] = /^git\+((?:https?|ssh|git|file):\/\/[^?#]*)(?:\?([^#]*))?$/.exec(text) ?? [];
+  if (url === '') return undefined;
+  const [, ref] = /^ref=([^&]+)$/.exec(query ?? '') ?? [];
+  if (query !== undefined && ref === undefined) {
+    throw new NixferryError('bad-root', `'${text}' asks for more of a repository than one branch or tag`, {
+      hint: 'write ?ref=NAME and nothing else, or no ? for all of them; for an output of a flake that lies there, add #default or another name',
+    });
+  }
+  const address = parseRepositoryAddress(url);
+  if (address === undefined) {
+    throw new NixferryError('bad-root', `'${text}' is no address of a repository that can be carried`, {
+      hint: 'write it as git+https://HOST/PATH, in letters, digits and . _ ~ + @ -, without a password: git finds that in its own configuration',
+    });
+  }
+  return { ...address, ...(ref === undefined ? {} : { ref: decodeRef(ref, text) }) };
+}
+
+function decodeRef(ref: string, text: string): string {
+  try {
+    const name = decodeURIComponent(ref);
+    if (isCarriedRef(name) || isCarriedRef(`refs/heads/${name}`)) return name.replace(/^refs\/heads\//, '');
+  } catch {
+    // Not a name, then.
+  }
+  throw new NixferryError('bad-root', `'${text}': no branch or tag can be called so`, {
+    hint: 'write the name of a branch or tag behind ?ref=',
+  });
 }
 
 function looksLikeFlake(text: string): boolean {

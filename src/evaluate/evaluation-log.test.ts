@@ -15,6 +15,7 @@ test('readEvaluationLog tells what was read, copied and realised when lines come
     message(6, "building of '/nix/store/abc-a.drv!out' from .drv file: created"),
     message(6, "building of '/nix/store/abc-b.drv^*' from .drv file: created"),
     message(6, "building of '/nix/store/abc-c.drv!out' from .drv file: woken up"),
+    message(4, `using revision ${'a'.repeat(40)} of repo 'https://git.example.org/lib'`),
     '@nix {"action":"start","id":1,"level":5,"text":"copying \'/home/anna/own\' to the store","type":0}\n',
     '@nix {"action":"start","id":2,"level":0,"text":"","type":102}\n',
   ].join('');
@@ -24,6 +25,7 @@ test('readEvaluationLog tells what was read, copied and realised when lines come
   assert.deepEqual([...log.copiedSources], ['/nix/store/abc-src']);
   assert.deepEqual([...log.originals], ['/home/anna/own']);
   assert.deepEqual([...log.realised], ['/nix/store/abc-a.drv', '/nix/store/abc-b.drv']);
+  assert.deepEqual([...log.repositories], ['https://git.example.org/lib']);
 });
 
 test('readEvaluationLog keeps warnings, errors and what is no message as Nix shows them, without colours', () => {

@@ -12,6 +12,8 @@ export interface EvaluationLog extends Complaints {
   readonly originals: ReadonlySet<string>;
   /** Derivations of which outputs were asked for, import-from-derivation; only with DEBUG_LOG, and only as far as Nix of before 2.26 is concerned. */
   readonly realised: ReadonlySet<string>;
+  /** Addresses of repositories of git that something was fetched from, or would have been if an earlier evaluation had not. */
+  readonly repositories: ReadonlySet<string>;
 }
 
 /** Makes Nix print what `readEvaluationLog` understands: each message as JSON, so that what is meant for people can be told from the rest. */
@@ -26,6 +28,7 @@ export function readEvaluationLog(): EvaluationLog {
   const copiedSources = new Set<string>();
   const originals = new Set<string>();
   const realised = new Set<string>();
+  const repositories = new Set<string>();
   let rest = '';
   let complaints = '';
   const complain = (text: string) => {
@@ -41,6 +44,7 @@ export function readEvaluationLog(): EvaluationLog {
       addMatch(copiedSources, COPIED, message.text);
       addMatch(originals, COPYING, message.text);
       addMatch(realised, REALISING, message.text);
+      addMatch(repositories, FROM_REPOSITORY, message.text);
     }
   };
   return {
@@ -48,6 +52,7 @@ export function readEvaluationLog(): EvaluationLog {
     copiedSources,
     originals,
     realised,
+    repositories,
     push(text) {
       const lines = (rest + text).split('\n');
       rest = (lines.pop() ?? '').slice(0, LIMITS.nixLogLineCharacters);
@@ -67,6 +72,7 @@ const NOT_FOR_PEOPLE = 7;
 const EVALUATED = /^evaluating file '(.*)'$/;
 const COPYING = /^copying '(\/[^']*)' to the store$/;
 const REALISING = /^building of '([^'!^*]*\.drv)[!^*][^']*' from \.drv file: created$/;
+const FROM_REPOSITORY = /^using revision [0-9a-f]{40} of repo '([^']*)'$/;
 const COPIED = /^copied source '.*' -> '([^']*)'$/;
 // A daemon tells users whom it does not trust that it goes without what this process was told alone.
 const OUR_SETTINGS = /^warning: ignoring (the client-specified setting|untrusted substituter) /;

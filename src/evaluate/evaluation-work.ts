@@ -28,6 +28,8 @@ export interface EvaluationWork {
   readonly files: Set<string>;
   readonly copies: Set<string>;
   readonly originals: Set<string>;
+  /** Repositories of git, by their addresses. */
+  readonly repositories: Set<string>;
 }
 
 /** What the root is without any change. */
@@ -61,7 +63,18 @@ export async function beginWork(
       ? located
       : { ...located, installable: { ...located.installable, reference: lockedReference(located.installable, flake) } };
   const find = await chooseFinder(store, options.storeDir, options.signal);
-  return { request, options, store, flake, target, find, files: new Set(), copies: new Set(), originals: new Set() };
+  return {
+    request,
+    options,
+    store,
+    flake,
+    target,
+    find,
+    files: new Set(),
+    copies: new Set(),
+    originals: new Set(),
+    repositories: new Set(),
+  };
 }
 
 /** The root as it is, for each system that is asked for. */
@@ -124,6 +137,23 @@ export async function collectInputs(work: EvaluationWork): Promise<FoundInputs> 
   const trees = await findReadTrees(files, store, options.storeDir, request.settings, options);
   const channels = new Map<string, string>(trees.map(({ path, name }) => [path, name]));
   return findInputs(store, { flakes, channels, copies, originals }, options.storeDir, options.signal);
+}
+
+/**
+ * Repositories that evaluating has asked for something. Those of flake inputs are not among them, which whoever has the lock file fetches by their contents;
+ * they are told of, since moving such an input on asks its repository.
+ */
+export function fetchedRepositories({ flake, repositories, options }: EvaluationWork): string[] {
+  const ofInputs = new Set<string>();
+  for (const { locked } of flake?.inputs ?? []) {
+    const url = locked?.['type'] === 'git' ? locked['url'] : undefined;
+    if (typeof url === 'string') ofInputs.add(url);
+  }
+  for (const url of ofInputs) {
+    const message = `flake inputs come from ${url}: their contents are carried; for nix flake update behind the gap, carry the repository: nixferry collect git+${url}`;
+    options.onProgress({ type: 'notice', message });
+  }
+  return [...repositories].filter((url) => !ofInputs.has(url)).toSorted();
 }
 
 function knownFlake({ name, locked, original }: LockedInput): KnownFlake {
@@ -213,6 +243,7 @@ async function findChanged(
   for (const file of found.evaluated.log.evaluatedFiles) work.files.add(file);
   for (const copy of found.evaluated.log.copiedSources) work.copies.add(copy);
   for (const original of found.evaluated.log.originals) work.originals.add(original);
+  for (const repository of found.evaluated.log.repositories) work.repositories.add(repository);
   return found;
 }
 

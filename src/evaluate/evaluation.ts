@@ -3,7 +3,14 @@ import type { StorePath } from '../nix/index.ts';
 import { FEATURES } from './evaluate-value.ts';
 import type { NixSettings } from './evaluation-request.ts';
 import { evaluationStoreAsLocal, openEvaluationStore } from './evaluation-store.ts';
-import { beginWork, collectInputs, evaluateBase, evaluateVariants, lockRoot } from './evaluation-work.ts';
+import {
+  beginWork,
+  collectInputs,
+  evaluateBase,
+  evaluateVariants,
+  fetchedRepositories,
+  lockRoot,
+} from './evaluation-work.ts';
 import type { EvaluationInput } from './found-inputs.ts';
 import type { Installable } from './installable.ts';
 import type { LocalStore } from './local-store.ts';
@@ -42,6 +49,8 @@ export interface Evaluation extends AsyncDisposable {
   /** First those of the root, then those of each variant, in order. */
   readonly targets: readonly EvaluatedTarget[];
   readonly inputs: readonly EvaluationInput[];
+  /** Addresses of repositories of git that `fetchGit` has fetched from; those of flake inputs that are locked are not asked. */
+  readonly repositoryUrls: readonly string[];
   /** Where derivations, sources and fetched inputs are to be had; everything else that was found is in the local store. */
   readonly store: LocalStore;
   /** Has the files of that store, `.drv` files among them, each under its base name. */
@@ -70,6 +79,7 @@ export async function evaluateRoot(request: EvaluationRequest, options: Evaluati
     isNixos: base.isNixos,
     targets: [...base.targets, ...changed],
     inputs,
+    repositoryUrls: fetchedRepositories(work),
     store: evaluationStoreAsLocal(store, proven),
     storeFolder: store.filesFolder,
     async bring(drvPath, signal) {

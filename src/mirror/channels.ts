@@ -5,9 +5,10 @@ import { z } from 'zod';
 import { asCompression } from '../base/compression/compression.ts';
 import { decompressStream } from '../base/compression/decompress-stream.ts';
 import { explainWriteError } from '../base/errors.ts';
-import { readNar } from '../nix/nar-reader.ts';
 import { hashPartOf } from '../nix/store-path.ts';
+import { isLaterShipment } from './later-shipment.ts';
 import type { Mirror } from './mirror.ts';
+import { narTopFiles } from './nar-top-files.ts';
 import type { RootChannel, RootRecord, RootShipment } from './roots.ts';
 
 /**
@@ -53,18 +54,14 @@ export async function showChannel(mirror: Mirror, record: RootRecord, signal?: A
   const name = channelPointerName(channel.name);
   const known = await mirror.storage.read(name);
   const current = known === undefined ? undefined : parseChannelPointer(known);
-  if (current !== undefined && (current.release === channel.release || isLater(current.shipment, shipment))) return;
+  if (current !== undefined && (current.release === channel.release || isLaterShipment(current.shipment, shipment)))
+    return;
   const next: ChannelPointer = {
     format: 1,
     release: channel.release,
     ...(shipment === undefined ? {} : { shipment }),
   };
   await mirror.storage.write(name, `${JSON.stringify(next)}\n`);
-}
-
-function isLater(current: RootShipment | undefined, next: RootShipment | undefined): boolean {
-  if (current === undefined || next === undefined) return false;
-  return current.sender === next.sender && current.site === next.site && current.sequence > next.sequence;
 }
 
 /** The folder is whole when it has the file that is put there last. */
@@ -82,7 +79,8 @@ async function unpackRelease(mirror: Mirror, channel: RootChannel, signal: Abort
   const files = new Map<string, string>();
   try {
     const bytes = decompressStream(compression, nar.stream, { maxBytes: info.narSizeBytes, signal });
-    for await (const [name, contents] of topFiles(bytes)) {
+    for await (const [name, contents] of narTopFiles(bytes)) {
+      if (!FILE_NAME.test(name)) continue;
       const file = `${place}-${files.size}`;
       files.set(name, file);
       await using handle = await open(file, 'wx');
@@ -101,26 +99,6 @@ async function unpackRelease(mirror: Mirror, channel: RootChannel, signal: Abort
 
 const LAST_FILE = 'nixexprs.tar.xz';
 const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,150}$/;
-
-/** The plain files of a release's folder, one after the other; each is to be read to its end before the next. */
-async function* topFiles(
-  nar: AsyncIterable<Uint8Array>,
-): AsyncGenerator<readonly [name: string, contents: AsyncIterable<Uint8Array>], void, undefined> {
-  const events = readNar(nar);
-  for await (const event of { [Symbol.asyncIterator]: () => ({ next: () => events.next() }) }) {
-    if (event.type !== 'regular' || event.path.length !== 1) continue;
-    const name = event.path[0]?.toString('latin1') ?? '';
-    if (FILE_NAME.test(name)) yield [name, contentsOf(events)];
-  }
-}
-
-async function* contentsOf(events: ReturnType<typeof readNar>): AsyncGenerator<Uint8Array, void, undefined> {
-  for (;;) {
-    const { value, done } = await events.next();
-    if (done === true || value?.type !== 'contents') return;
-    yield value.chunk;
-  }
-}
 
 const pointer = z.object({
   format: z.literal(1),

@@ -6,12 +6,12 @@ import { explainSqliteError } from './index-file.ts';
 // What clients asked a mirror for and did not get. Whoever serves notes it, without the mirror's lock: several processes at once, and nothing
 // but a list of wishes is lost with it.
 
-export const MISS_KINDS = ['narinfo', 'source', 'flake', 'channel'] as const;
+export const MISS_KINDS = ['narinfo', 'source', 'flake', 'channel', 'repository'] as const;
 export type MissKind = (typeof MISS_KINDS)[number];
 
 export interface Miss {
   readonly kind: MissKind;
-  /** A hash part; the hash of a source, as `Hash`; the name of a flake or channel. */
+  /** A hash part; the hash of a source, as `Hash`; the name of a flake or channel; host and path of a repository. */
   readonly name: string;
   /** How often it was asked for. */
   readonly count: number;

@@ -9,6 +9,7 @@ import { encodeBase32 } from '../nix/base32.ts';
 import type { StorePathBaseName } from '../nix/store-path.ts';
 import type { MirrorPlace } from './keys.ts';
 import { privateLayout } from './layout.ts';
+import { isRepositoryPlace } from './repository-address.ts';
 
 export const SCOPES = ['run', 'reconfigure', 'rebuild'] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -41,6 +42,8 @@ export interface RootRecord {
   readonly evaluationInputs?: readonly RootEvaluationInput[];
   /** The release that a channel led to; absent for other roots, and for channels that are nothing but a list of paths. */
   readonly channel?: RootChannel;
+  /** Repositories of git: the root itself, or what evaluating it fetches. */
+  readonly repositories?: readonly RootRepository[];
   /** Which shipment brought it; only for imported roots. */
   readonly shipment?: RootShipment;
   /** ISO time, for people only: nothing is decided by it. */
@@ -79,6 +82,17 @@ export interface RootChannel {
   readonly path: StorePathBaseName;
 }
 
+export interface RootRepository {
+  /** As git takes it, without a password. */
+  readonly url: string;
+  /** Where a mirror has it, below `git/`: `git.example.org/team/lib.git` */
+  readonly place: string;
+  /** The one branch or tag that is carried, without `refs/…/`; absent for all. */
+  readonly ref?: string;
+  /** Its last bundle, which refers to those before; one of the root's paths. */
+  readonly path: StorePathBaseName;
+}
+
 export interface RootShipment {
   /** Name of the sender's key. */
   readonly sender: string;
@@ -99,6 +113,13 @@ export const CHANNEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,150}$/;
 const rootChannel = z.object({
   name: z.string().regex(CHANNEL_NAME),
   release: z.string().regex(CHANNEL_NAME),
+  path: baseName,
+});
+/** As records and shipments have it. */
+export const rootRepository = z.object({
+  url: z.string().max(LIMITS.repositoryAddressBytes),
+  place: z.string().refine(isRepositoryPlace, 'no place for a repository'),
+  ref: z.string().max(LIMITS.repositoryAddressBytes).exactOptional(),
   path: baseName,
 });
 /** As records have it, and lists of inputs that are made from them. */
@@ -122,6 +143,7 @@ const rootRecord = z.object({
   targets: z.array(rootTarget).exactOptional(),
   evaluationInputs: z.array(rootEvaluationInput).exactOptional(),
   channel: rootChannel.exactOptional(),
+  repositories: z.array(rootRepository).max(LIMITS.repositoriesPerRoot).exactOptional(),
   shipment: z.object({ sender: z.string(), site: z.string(), sequence: z.number().int() }).exactOptional(),
   recorded: z.string().exactOptional(),
 });

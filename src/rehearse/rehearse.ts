@@ -4,6 +4,7 @@ import { freeBytes } from '../base/files.ts';
 import type { OnProgress } from '../base/progress.ts';
 import { runNix } from '../evaluate/nix-command.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import { addressRewrites } from '../mirror/repository-address.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { hashPartOf, type StorePath, type StorePathBaseName, storePathFromBaseName } from '../nix/index.ts';
 import { makeCacheView, ROOM_CACHE, ROOM_MIRROR } from './cache-view.ts';
@@ -60,6 +61,7 @@ export async function rehearse(options: RehearseOptions): Promise<Rehearsed> {
   onProgress({ type: 'phase', phase: 'prepare the rehearsal' });
   await removeAbandonedRooms(workDirectory);
   const paths = new Set(roots.flatMap(({ record }) => record.paths));
+  const repositories = roots.flatMap(({ record }) => record.repositories ?? []);
   await checkSpace(mirror, paths, workDirectory);
   const host = await readHostSettings(mirror.storeDir, signal);
   const programs = await findRoomPrograms(options.nix, mirror.storeDir, signal);
@@ -70,6 +72,7 @@ export async function rehearse(options: RehearseOptions): Promise<Rehearsed> {
       isRoot: isRoot(),
       host,
       jobs: options.jobs ?? availableParallelism(),
+      gitRewrites: addressRewrites(repositories.map(({ url }) => url)),
       more: options.settings ?? [],
     });
     const binds = [...mirrorBinds(mirror), ...options.shared];
@@ -78,7 +81,7 @@ export async function rehearse(options: RehearseOptions): Promise<Rehearsed> {
   const isSandboxed = (options.sandbox ?? host.sandbox) && (await trySandbox(options, open));
   await using folder = await makeRoomFolder(workDirectory);
   await using room = await open(folder.path, isSandboxed);
-  await makeCacheView(room.outside(ROOM_CACHE), mirror.directory, paths, signal);
+  await makeCacheView(room.outside(ROOM_CACHE), mirror.directory, paths, signal, repositories);
   const nix = roomNix(room, signal, onProgress);
   const inputs: TargetInputs = { nix, mirror, offered: new Set([...paths].map(hashPartOf)), signal };
   const { stdout: nixVersion } = await nix.run('nix', ['--version']);

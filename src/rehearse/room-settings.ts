@@ -1,3 +1,4 @@
+import type { AddressRewrite } from '../mirror/repository-address.ts';
 import { formatPublicKey, type PublicKey } from '../nix/index.ts';
 import { ROOM_CACHE } from './cache-view.ts';
 import { ROOM_HOME, ROOM_USER } from './room.ts';
@@ -20,6 +21,8 @@ export interface RoomSettings {
   readonly host: HostSettings;
   /** Builds at once. */
   readonly jobs: number;
+  /** Which addresses git is to look for in the cache. */
+  readonly gitRewrites?: readonly AddressRewrite[];
   /** Lines of nix.conf that the user adds: `name = value`. */
   readonly more: readonly string[];
 }
@@ -47,6 +50,7 @@ export function parseHostSettings(printed: string, storeDir: string): HostSettin
 export function roomFiles(settings: RoomSettings): Map<string, string> {
   return new Map([
     ['/etc/nix/nix.conf', nixConf(settings)],
+    ['/etc/gitconfig', gitConfig(settings.gitRewrites ?? [])],
     [REGISTRY, '{"flakes":[],"version":2}\n'],
     ['/etc/passwd', USERS.map((user) => `${user}\n`).join('')],
     ['/etc/group', `root:x:0:\nusers:x:${ROOM_USER.gid}:\n${BUILD_GROUP}:x:${BUILD_GID}:${BUILDERS.join()}\n`],
@@ -92,6 +96,15 @@ function nixConf({ publicKey, sandbox, isRoot, host, jobs, more }: RoomSettings)
     ...more,
   ];
   return lines.map((line) => `${line}\n`).join('');
+}
+
+/** The repositories belong to whoever made the mirror: git would believe nobody else. */
+function gitConfig(rewrites: readonly AddressRewrite[]): string {
+  const sections = rewrites.map(
+    ({ base, insteadOf }) =>
+      `[url "file://${ROOM_CACHE}/${base}"]\n${insteadOf.map((address) => `\tinsteadOf = ${address}\n`).join('')}`,
+  );
+  return `[safe]\n\tdirectory = *\n${sections.join('')}`;
 }
 
 function listed(name: string, values: readonly string[]): string[] {

@@ -15,6 +15,7 @@ import { routeDebugInfo } from './endpoints/debuginfo.ts';
 import { routeEvaluationInputs } from './endpoints/evaluation-inputs.ts';
 import { routeFlakes } from './endpoints/flakes.ts';
 import { routeFrontPage } from './endpoints/front-page.ts';
+import { isGitQuestion, routeGit } from './endpoints/git.ts';
 import { routeHashed } from './endpoints/hashed.ts';
 import { routeHealth } from './endpoints/health.ts';
 import { routeListing } from './endpoints/listing.ts';
@@ -62,6 +63,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeEvaluationInputs(app, context);
   routeChannels(app, context);
   routeFlakes(app, context);
+  routeGit(app, context);
   routeHealth(app, context);
   routeFrontPage(app, context);
   app.addHook('onClose', () => context.misses[Symbol.asyncDispose]());
@@ -78,7 +80,7 @@ function originForm(url: string): string {
 
 /** With a callback, not a promise: it runs for every request. */
 function refuseEarly(request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): void {
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
+  if (request.method !== 'GET' && request.method !== 'HEAD' && !isGitQuestion(request.raw)) {
     // The connection ends with the answer: whatever body is on its way is not read.
     reply.header('allow', 'GET, HEAD').header('connection', 'close');
     sendText(reply, 405, 'this cache is only read from');

@@ -19,6 +19,11 @@ test('recogniseMiss knows what is worth asking for elsewhere, and nothing else',
   });
   assert.deepEqual(recogniseMiss('/channels/nixos-99.11'), { kind: 'channel', name: 'nixos-99.11' });
   assert.deepEqual(recogniseMiss('/channels/nixos-99.11/nixexprs.tar.xz'), { kind: 'channel', name: 'nixos-99.11' });
+  assert.deepEqual(recogniseMiss('/git/git.example.org/team/lib.git/info/refs?service=git-upload-pack'), {
+    kind: 'repository',
+    name: 'git.example.org/team/lib',
+  });
+  assert.equal(recogniseMiss('/git/../x/info/refs'), undefined);
   for (const address of ['/', `/${'e'.repeat(32)}.narinfo`, '/nar/x.nar', '/hashed/x', '/channels/', '/log/x.drv']) {
     assert.equal(recogniseMiss(address), undefined, address);
   }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LIMITS } from '../base/limits.ts';
 import { type Miss, type MissKind, type MissTable, openMisses } from '../mirror/misses.ts';
+import { isRepositoryPlace } from '../mirror/repository-address.ts';
 import { CHANNEL_NAME } from '../mirror/roots.ts';
 import { isHashPart } from '../nix/store-path.ts';
 import { parseHashedAddress } from './hashed-address.ts';
@@ -61,7 +62,7 @@ export class MissRecorder implements AsyncDisposable {
   }
 }
 
-/** What is worth asking for elsewhere: paths, sources by hash, flakes and channels by name. */
+/** What is worth asking for elsewhere: paths, sources by hash, flakes and channels by name, repositories by host and path. */
 export function recogniseMiss(address: string): { readonly kind: MissKind; readonly name: string } | undefined {
   const path = address.replace(/[?#].*$/s, '');
   const [, hashPart] = /^\/([0-9a-z]{32})\.narinfo$/.exec(path) ?? [];
@@ -69,6 +70,11 @@ export function recogniseMiss(address: string): { readonly kind: MissKind; reado
   if (path.startsWith('/hashed/')) {
     const hash = parseHashedAddress(address.slice('/hashed/'.length));
     return hash === undefined ? undefined : { kind: 'source', name: hash };
+  }
+  const [, repository = ''] = /^\/git\/([A-Za-z0-9_@.:/+-]{3,200})\/info\/refs$/.exec(path) ?? [];
+  if (repository !== '') {
+    const name = repository.replace(/\.git$/, '');
+    return isRepositoryPlace(`${name}.git`) ? { kind: 'repository', name } : undefined;
   }
   const [, flake] = /^\/flakes\/([A-Za-z0-9_@./+-]{1,200})\.tar\.gz$/.exec(path) ?? [];
   if (flake !== undefined) return { kind: 'flake', name: flake };

@@ -7,6 +7,8 @@ import { channelPointerName } from '../mirror/channels.ts';
 import { findFlatFiles } from '../mirror/flat-files.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type Miss, openMisses } from '../mirror/misses.ts';
+import { REPOSITORY_POINTER } from '../mirror/repositories.ts';
+import { repositoryFile } from '../mirror/repository-address.ts';
 import {
   baseNameOf,
   type Hash,
@@ -42,6 +44,8 @@ async function isHere(mirror: Mirror, { kind, name }: Miss): Promise<boolean> {
       return findFlatFiles(mirror.layout.flatFilesFile, name as Hash).length > 0;
     case 'channel':
       return (await mirror.storage.stat(channelPointerName(name))) !== undefined;
+    case 'repository':
+      return (await mirror.storage.stat(repositoryFile(`${name}.git`, REPOSITORY_POINTER))) !== undefined;
     case 'flake':
       return false;
   }

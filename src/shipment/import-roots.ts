@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { showChannel } from '../mirror/channels.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import { showRepositories } from '../mirror/repositories.ts';
 import { makeRootId, type RootRecord, readRoot, type Scope, writeRoot } from '../mirror/roots.ts';
 import type { StorePathBaseName } from '../nix/index.ts';
 import type { RootLine } from './inventory.ts';
@@ -40,7 +41,10 @@ export async function recordRoots(
   for (const [position, line] of inventory.roots.entries()) {
     const { own, missing } = members[position] ?? { own: [], missing: [] };
     const record = rootRecordOf(line, manifest, own, line.complete && missing.length === 0);
-    await showChannel(mirror, await recordRoot(mirror, record));
+    const kept = await recordRoot(mirror, record);
+    await showChannel(mirror, kept);
+    // Of an older one that is not kept, the commits are.
+    for (const one of new Set([record, kept])) await showRepositories(mirror, one);
     imported.push({
       name: line.name,
       request: line.request,
@@ -112,6 +116,7 @@ function isSameRecord(known: RootRecord, record: RootRecord): boolean {
     known.rootPaths.join() === [...new Set(record.rootPaths)].sort().join() &&
     isDeepStrictEqual(known.targets, record.targets) &&
     isDeepStrictEqual(known.evaluationInputs, record.evaluationInputs) &&
-    isDeepStrictEqual(known.channel, record.channel)
+    isDeepStrictEqual(known.channel, record.channel) &&
+    isDeepStrictEqual(known.repositories, record.repositories)
   );
 }

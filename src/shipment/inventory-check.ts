@@ -224,7 +224,8 @@ class InventoryCheck {
       const isMember = (path: string): boolean => this.#known.get(path)?.roots.includes(index) ?? false;
       const inputs = (line.evaluationInputs ?? []).map(({ path }) => path);
       const release = line.channel === undefined ? [] : [line.channel.path];
-      if (![...rootPaths, ...inputs, ...release].every(isMember))
+      const repositories = (line.repositories ?? []).map(({ path }) => path);
+      if (![...rootPaths, ...inputs, ...release, ...repositories].every(isMember))
         throw lie(`the root ${line.name} does not hold what it is a root for`);
     }
   }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Compression } from '../base/compression/compression.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { CHANNEL_NAME, EVALUATION_INPUT_KINDS, flakeReference } from '../mirror/roots.ts';
+import { CHANNEL_NAME, EVALUATION_INPUT_KINDS, flakeReference, rootRepository } from '../mirror/roots.ts';
 import {
   baseNameOf,
   hashPartOf,
@@ -186,6 +186,10 @@ const RecordSchema = z.discriminatedUnion('type', [
       .exactOptional(),
     channel: z
       .object({ name: z.string().regex(CHANNEL_NAME), release: z.string().regex(CHANNEL_NAME), path: baseName })
+      .exactOptional(),
+    repositories: z
+      .array(rootRepository.extend({ path: baseName }))
+      .max(LIMITS.repositoriesPerRoot)
       .exactOptional(),
   }),
   z.object({

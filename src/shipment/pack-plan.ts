@@ -40,7 +40,16 @@ export interface PlannedNeed {
 /** A root as a shipment states it. */
 export type PackedRoot = Pick<
   RootRecord,
-  'name' | 'request' | 'scope' | 'complete' | 'rootPaths' | 'paths' | 'targets' | 'evaluationInputs' | 'channel'
+  | 'name'
+  | 'request'
+  | 'scope'
+  | 'complete'
+  | 'rootPaths'
+  | 'paths'
+  | 'targets'
+  | 'evaluationInputs'
+  | 'channel'
+  | 'repositories'
 > & {
   /** The sequence of an earlier shipment, where the root is sent again as it was in that one. */
   readonly asOf?: number;

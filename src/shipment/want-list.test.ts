@@ -22,6 +22,17 @@ test('parseWantList reads what formatWantList wrote', async () => {
   assert.deepEqual(list.derivations, CONTENTS.derivations);
 });
 
+test('formatWantList keeps repositories apart, so that readers which do not know them pass them over', async () => {
+  const misses = [
+    { kind: 'narinfo', name: '1'.repeat(32), count: 3 },
+    { kind: 'repository', name: 'git.example.org/team/lib', count: 4 },
+  ] as const;
+  const bytes = await formatWantList({ ...CONTENTS, misses }, SECRET);
+  assert.match(bytes.toString('latin1'), /"misses":\[\{"count":3,"kind":"narinfo",[^\]]*\]/);
+  const { header } = await parseWantList(bytes, 'here');
+  assert.deepEqual(header.misses, misses.toReversed());
+});
+
 test('parseWantList tells or refuses every changed byte', async () => {
   const bytes = await formatWantList(CONTENTS, SECRET);
   for (let position = 0; position < bytes.length; position += 1) {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { compressZstd } from '../base/compression/compress-zstd.ts';
 import { decompressBytes } from '../base/compression/decompress-bytes.ts';
 import { LIMITS } from '../base/limits.ts';
-import { MISS_KINDS } from '../mirror/misses.ts';
+import type { Miss } from '../mirror/misses.ts';
 import type { PublicKey, SecretKey, StorePathBaseName } from '../nix/index.ts';
 import { parseBoundedJson } from './bounded-json.ts';
 import { firstProblem } from './manifest.ts';
@@ -16,7 +16,10 @@ import {
 } from './site-statement.ts';
 
 /** What a site's clients asked for and did not get. Fields: docs/format.md. */
-export type WantHeader = z.infer<typeof HeaderSchema>;
+export type WantHeader = Omit<z.infer<typeof HeaderSchema>, 'misses' | 'repositories'> & {
+  /** The most wanted first. */
+  readonly misses: readonly Miss[];
+};
 
 export interface WantedDerivation {
   readonly path: StorePathBaseName;
@@ -44,10 +47,12 @@ export async function formatWantList(contents: WantContents, secret: SecretKey):
   const lines = derivations.map(({ path, bytes }) => `${JSON.stringify({ path, base64: bytes.toString('base64') })}\n`);
   const text = Buffer.from(lines.join(''));
   const packed = Buffer.concat(await Array.fromAsync(compressZstd(oneChunk(text), { level: ZSTD_LEVEL })));
-  const fields: Omit<WantHeader, 'format' | 'minReader' | 'siteKey'> = {
+  const repositories = misses.flatMap(({ kind, name, count }) => (kind === 'repository' ? [{ name, count }] : []));
+  const fields: Omit<z.infer<typeof HeaderSchema>, 'format' | 'minReader' | 'siteKey'> = {
     site,
     storeDir,
-    misses,
+    misses: misses.flatMap(({ kind, ...miss }) => (kind === 'repository' ? [] : [{ kind, ...miss }])),
+    ...(repositories.length === 0 ? {} : { repositories }),
     targets,
     derivations: { count: derivations.length, textSizeBytes: text.length },
   };
@@ -61,10 +66,14 @@ export function isWantList(start: Buffer): boolean {
 
 /** Throws `damage` for what is none, and `newer-format`. */
 export async function parseWantList(bytes: Buffer, where: string): Promise<WantList> {
-  const { rest, ...statement } = parseStatement(WANT_LIST, HeaderSchema, bytes, where);
+  const { rest, header: stated, ...statement } = parseStatement(WANT_LIST, HeaderSchema, bytes, where);
+  const { repositories = [], ...fields } = stated;
+  const misses: Miss[] = [...fields.misses];
+  for (const { name, count } of repositories) misses.push({ kind: 'repository', name, count });
+  const header = { ...fields, misses: misses.toSorted((a, b) => b.count - a.count) };
   // Nothing is unpacked for somebody who has not signed it.
-  const derivations = statement.hasSigned ? await parseDerivations(rest, statement.header, where) : [];
-  return { ...statement, derivations, where };
+  const derivations = statement.hasSigned ? await parseDerivations(rest, header, where) : [];
+  return { ...statement, header, derivations, where };
 }
 
 const WANT_LIST: StatementKind = {
@@ -79,18 +88,24 @@ const baseName = z.custom<StorePathBaseName>(
 );
 const derivationLine = z.object({ path: baseName, base64: z.base64() });
 
+const MISS_NAME = z.string().regex(/^[A-Za-z0-9_@.:/+=-]{1,250}$/);
 const HeaderSchema = z.object({
   ...STATEMENT_FIELDS,
   /** The most wanted first. */
   misses: z
     .array(
       z.object({
-        kind: z.enum(MISS_KINDS),
-        name: z.string().regex(/^[A-Za-z0-9_@.:/+=-]{1,250}$/),
+        kind: z.enum(['narinfo', 'source', 'flake', 'channel']),
+        name: MISS_NAME,
         count: z.int().min(1),
       }),
     )
     .max(LIMITS.missesKept),
+  /** Those that older readers know nothing of. */
+  repositories: z
+    .array(z.object({ name: MISS_NAME, count: z.int().min(1) }))
+    .max(LIMITS.missesKept)
+    .exactOptional(),
   /** What could not be built. */
   targets: z.array(baseName).max(LIMITS.rootTargets),
   derivations: z.object({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatPublicKey, generateSecretKey, publicKeyOf } from '../nix/signature.ts';
-import { CLIENT_CONFIG_FORMATS, formatClientConfig } from './client-config.ts';
+import { CLIENT_CONFIG_FORMATS, type ClientConfigFormat, formatClientConfig } from './client-config.ts';
 
 const KEY = formatPublicKey(publicKeyOf(generateSecretKey('mirror.lan-1', Buffer.alloc(32, 1))));
 const URL_TEXT = 'http://mirror.lan:8080';
@@ -102,5 +102,24 @@ test('formatClientConfig throws bad-key when there is no key, or one that is non
     [`a";:${KEY.split(':')[1]}`],
   ]) {
     assert.throws(() => formatClientConfig({ format: 'shell', url: URL_TEXT, publicKeys }), { code: 'bad-key' });
+  }
+});
+
+test('formatClientConfig has git ask the mirror for its repositories, in every format', () => {
+  const gitRewrites = [
+    { base: 'git/git.example.org/', insteadOf: ['https://git.example.org/', 'git@git.example.org:'] },
+  ];
+  const key = 'url.http://ferry:8080/git/git.example.org/.insteadOf';
+  const expected = {
+    nixos:
+      '"http://ferry:8080/git/git.example.org/".insteadOf = [ "https://git.example.org/" "git@git.example.org:" ];',
+    'nix-conf': `#   git config --system --add ${key} https://git.example.org/\n#   git config --system --add ${key} git@`,
+    shell: `export GIT_CONFIG_COUNT=2\nexport GIT_CONFIG_KEY_0='${key}'\nexport GIT_CONFIG_VALUE_0='https://git.example.org/'\n`,
+    'nixos-install': `export GIT_CONFIG_VALUE_1='git@git.example.org:'\n`,
+  };
+  for (const [format, lines] of Object.entries(expected)) {
+    const options = { format: format as ClientConfigFormat, url: 'http://ferry:8080', publicKeys: [KEY] };
+    assert.ok(formatClientConfig({ ...options, gitRewrites }).includes(lines), format);
+    assert.doesNotMatch(formatClientConfig(options), /insteadOf/);
   }
 });

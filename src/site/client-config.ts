@@ -1,7 +1,9 @@
 import { NixferryError } from '../base/errors.ts';
+import type { AddressRewrite } from '../mirror/repository-address.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { formatPublicKey, parsePublicKey } from '../nix/signature.ts';
 import { ABSENT_REGISTRY, builderEnvironment, type ClientSetting, clientSettings } from './client-settings.ts';
+import { GIT_REASON, gitCommands, gitExports, gitOptions } from './git-settings.ts';
 
 export const CLIENT_CONFIG_FORMATS = ['nixos', 'nix-conf', 'nixos-install', 'shell'] as const;
 export type ClientConfigFormat = (typeof CLIENT_CONFIG_FORMATS)[number];
@@ -14,6 +16,8 @@ export interface ClientConfigOptions {
   readonly publicKeys: readonly string[];
   /** Whether the clients use flakes; default no. */
   readonly flakes?: boolean;
+  /** For the repositories of git that the mirror has; default none. */
+  readonly gitRewrites?: readonly AddressRewrite[];
 }
 
 /**
@@ -24,19 +28,20 @@ export function formatClientConfig(options: ClientConfigOptions): string {
   const url = checkUrl(options.url);
   const publicKeys = checkKeys(options.publicKeys);
   const settings = clientSettings({ url, publicKeys, flakes: options.flakes ?? false });
+  const rewrites = options.gitRewrites ?? [];
   switch (options.format) {
     case 'nixos':
-      return formatNixos(settings, url);
+      return formatNixos(settings, url, rewrites);
     case 'nix-conf':
-      return formatNixConf(settings, url);
+      return formatNixConf(settings, url, rewrites);
     case 'nixos-install':
-      return formatNixosInstall(settings, url);
+      return formatNixosInstall(settings, url, rewrites);
     case 'shell':
-      return formatShell(settings, url);
+      return formatShell(settings, url, rewrites);
   }
 }
 
-function formatNixConf(settings: readonly ClientSetting[], url: string): string {
+function formatNixConf(settings: readonly ClientSetting[], url: string, rewrites: readonly AddressRewrite[]): string {
   return joinBlocks([
     comment(
       'For /etc/nix/nix.conf. Remove lines with the same names from that file, and lines that begin with extra-substituters. Then restart the daemon: systemctl restart nix-daemon',
@@ -49,10 +54,14 @@ function formatNixConf(settings: readonly ClientSetting[], url: string): string 
       '#   [Service]',
       ...builderLines(url, '', (name, value) => `#   Environment="${name}=${value}"`),
     ],
+    ...gitBlocks(
+      gitCommands(url, rewrites).map((command) => `#   ${command}`),
+      'What follows belongs to git: type these commands, once, as root.',
+    ),
   ]);
 }
 
-function formatShell(settings: readonly ClientSetting[], url: string): string {
+function formatShell(settings: readonly ClientSetting[], url: string, rewrites: readonly AddressRewrite[]): string {
   return joinBlocks([
     comment(
       'For one shell, or for a script: paste it. Where Nix works through its daemon, these settings count only for root and for those whom trusted-users in /etc/nix/nix.conf names.',
@@ -60,11 +69,18 @@ function formatShell(settings: readonly ClientSetting[], url: string): string {
     [`export NIX_CONFIG="$(cat <<'END_OF_NIX_CONFIG'`, joinBlocks(settings.map(nixConfBlock)).trimEnd()],
     ['END_OF_NIX_CONFIG', ')"'],
     exports(url),
+    ...gitBlocks(gitExports(url, rewrites)),
   ]).replace('\n\nEND_OF_NIX_CONFIG', '\nEND_OF_NIX_CONFIG');
 }
 
 function exports(url: string): string[] {
   return builderLines(url, '', (name, value) => `export ${name}='${value}'`);
+}
+
+/** None where there is nothing to say. */
+function gitBlocks(lines: readonly string[], order?: string): string[][] {
+  if (lines.length === 0) return [];
+  return [[...comment(order === undefined ? GIT_REASON : `${order} ${GIT_REASON}`), ...lines]];
 }
 
 /** Each variable with its reason. */
@@ -76,7 +92,11 @@ function builderLines(url: string, indent: string, format: (name: string, value:
   return lines;
 }
 
-function formatNixosInstall(settings: readonly ClientSetting[], url: string): string {
+function formatNixosInstall(
+  settings: readonly ClientSetting[],
+  url: string,
+  rewrites: readonly AddressRewrite[],
+): string {
   const options = settings.filter(({ name }) => name !== 'experimental-features');
   return joinBlocks([
     comment(
@@ -91,6 +111,7 @@ function formatNixosInstall(settings: readonly ClientSetting[], url: string): st
       ')',
     ],
     exports(url),
+    ...gitBlocks(gitExports(url, rewrites)),
     [
       ...comment(
         `With a flake, add --flake FOLDER#NAME. Put the output of nixferry client-config --format nixos --url ${url} into the configuration too, so that the new system goes on with the mirror.`,
@@ -100,8 +121,9 @@ function formatNixosInstall(settings: readonly ClientSetting[], url: string): st
   ]);
 }
 
-function formatNixos(settings: readonly ClientSetting[], url: string): string {
+function formatNixos(settings: readonly ClientSetting[], url: string, rewrites: readonly AddressRewrite[]): string {
   const lines = settings.flatMap((setting) => ['', ...nixosBlock(setting)]).slice(1);
+  const gitLines = gitBlocks(gitOptions(url, rewrites)).flatMap((block) => ['', block].flat());
   return joinBlocks([
     comment(
       'Save this as nixferry.nix beside configuration.nix (or flake.nix), and add ./nixferry.nix to the imports there.',
@@ -114,6 +136,7 @@ function formatNixos(settings: readonly ClientSetting[], url: string): string {
       '  };',
       '',
       ...builderLines(url, '  ', (name, value) => `systemd.services.nix-daemon.environment.${name} = "${value}";`),
+      ...gitLines.map((line) => (line === '' ? '' : `  ${line}`)),
       '}',
     ],
   ]);

@@ -1,8 +1,12 @@
+import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { EXIT } from '../../base/errors.ts';
 import { openMirror } from '../../mirror/mirror.ts';
+import type { AddressRewrite } from '../../mirror/repository-address.ts';
+import { readRoots } from '../../mirror/roots.ts';
 import { formatPublicKey } from '../../nix/index.ts';
 import { CLIENT_CONFIG_FORMATS, type ClientConfigFormat, formatClientConfig } from '../../site/client-config.ts';
+import { rewritesOf } from '../../site/git-settings.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
 import type { CommandRun } from '../run.ts';
 
@@ -30,7 +34,8 @@ export function define(command: Command, run: CommandRun): void {
 async function clientConfig(options: ClientConfigCommandOptions, { output }: CommandRun): Promise<void> {
   const { format, url } = options;
   const publicKeys = options.publicKey ?? [await readOwnKey(options)];
-  const text = formatClientConfig({ format, url, publicKeys, flakes: options.flakes === true });
+  const gitRewrites = await readRewrites(options);
+  const text = formatClientConfig({ format, url, publicKeys, flakes: options.flakes === true, gitRewrites });
   output.result(text.trimEnd(), { format, url, publicKeys, text });
   output.verdict(EXIT.complete, {});
 }
@@ -39,4 +44,10 @@ async function readOwnKey(options: CommonOptions): Promise<string> {
   const { mirrorDirectory } = await readCommonOptions(options);
   await using mirror = await openMirror(mirrorDirectory, { access: 'read' });
   return formatPublicKey(mirror.publicKey);
+}
+
+/** For the repositories of the mirror here. */
+async function readRewrites(options: ClientConfigCommandOptions): Promise<AddressRewrite[]> {
+  const { mirrorDirectory } = await readCommonOptions(options);
+  return existsSync(mirrorDirectory) ? rewritesOf(await readRoots({ directory: mirrorDirectory })) : [];
 }

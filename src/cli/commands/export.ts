@@ -9,7 +9,7 @@ import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { readSince } from '../basis-options.ts';
 import { checkFields, countMissing, describeCheckedRoot, shownNames } from '../check-report.ts';
 import { checkAll, requestOfRecord } from '../checking.ts';
-import { collectRoots, endCollect } from '../collect-roots.ts';
+import { collectRoots, endCollect, isAllHere } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
@@ -33,7 +33,7 @@ async function exportRoots(texts: readonly string[], options: ExportOptions, run
   const { config } = await readCommonOptions(options);
   const packing = await readPacking(options, config);
   await using collected = await collectRoots(texts, options, run, 'nixferry export');
-  if (collected.report.problems.length > 0) {
+  if (!isAllHere(collected)) {
     endCollect(collected, run);
     run.output.warn('nothing was packed');
     return;

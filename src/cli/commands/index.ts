@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { rebuildIndex } from '../../mirror/index-rebuild.ts';
 import { openMirror } from '../../mirror/mirror.ts';
+import { restoreRepositories } from '../../mirror/repositories.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
 import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
@@ -25,7 +26,11 @@ async function rebuild(options: IndexOptions, { output, signal }: CommandRun): P
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry index' });
   const { onProgress } = output;
   const { paths } = await rebuildIndex(mirror, { onProgress, signal });
+  const { places, problems } = await restoreRepositories(mirror, { signal });
   onProgress({ type: 'phase', phase: '' });
-  output.say(`the index of ${mirror.directory} is made anew: ${formatCount(paths, 'path')}`);
-  output.verdict(EXIT.complete, { paths });
+  for (const problem of problems) output.warn(problem);
+  output.say(
+    `the index of ${mirror.directory} is made anew: ${formatCount(paths, 'path')}${places.length === 0 ? '' : `, and ${places.length === 1 ? '1 repository' : `${places.length} repositories`}`}`,
+  );
+  output.verdict(EXIT.complete, { paths, repositories: places });
 }

@@ -4,6 +4,7 @@ import { createHttpClient } from '../../base/http-client.ts';
 import { refetchFrom } from '../../collect/refetch.ts';
 import type { Config } from '../../config/config.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
+import { restoreRepositories } from '../../mirror/repositories.ts';
 import { type VerifyResult, verifyMirror } from '../../mirror/verify.ts';
 import { openUpstreams } from '../../upstream/upstream-set.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions, wholeNumber } from '../common-options.ts';
@@ -30,7 +31,10 @@ async function verify(options: VerifyOptions, run: CommandRun): Promise<void> {
   const { config, mirrorDirectory } = await readCommonOptions(options);
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry verify' });
   const result = await verifyAndRepair(mirror, options, config, run);
+  // What is served as files of git comes from paths, which are whole by now or hidden.
+  const { problems } = await restoreRepositories(mirror, { readPacks: true, signal: run.signal });
   run.output.onProgress({ type: 'phase', phase: '' });
+  for (const problem of problems) run.output.warn(problem);
   const code = codeOf(result);
   if (code === undefined) run.output.say(describe(result));
   else run.output.warn(describe(result));
