@@ -123,7 +123,12 @@ export const COMMANDS = {
     summary: 'forget roots; their paths stay until garbage is collected',
     load: () => import('./commands/rm.ts'),
   },
-  keys: { side: BOTH, summary: 'show, make and trust keys', load: () => import('./commands/keys.ts') },
+  sign: {
+    side: BOTH,
+    summary: 'sign what the mirror holds with its key, beside all signatures that there are',
+    load: () => import('./commands/sign.ts'),
+  },
+  keys: { side: BOTH, summary: 'show, make, change and trust keys', load: () => import('./commands/keys.ts') },
   index: { side: BOTH, summary: 'rebuild the index from the files', load: () => import('./commands/index.ts') },
 } as const satisfies Record<string, CommandEntry>;
 
