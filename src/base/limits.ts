@@ -181,6 +181,11 @@ export const LIMITS = {
   /** Each takes a decoder and a packer. */
   sourceTarballsAtOnce: 2,
   sourceTarballsWaiting: 64,
+  /** From the server's own store: each is a file that is open, and a piece of it. */
+  localTransfersAtOnce: 64,
+  localTransfersWaiting: 512,
+  localStoreCacheBytes: 16 * 1024 * 1024,
+  localStoreDamagedPaths: 10_000,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

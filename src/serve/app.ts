@@ -18,6 +18,7 @@ import { routeFrontPage } from './endpoints/front-page.ts';
 import { routeHashed } from './endpoints/hashed.ts';
 import { routeHealth } from './endpoints/health.ts';
 import { routeListing } from './endpoints/listing.ts';
+import { routeLocalNar } from './endpoints/local-nar.ts';
 import { routeLog } from './endpoints/log.ts';
 import { routeNar } from './endpoints/nar.ts';
 import { routeNarInfo } from './endpoints/narinfo.ts';
@@ -54,6 +55,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeCacheInfo(app, context);
   routeNarInfo(app, context);
   routeNar(app, context);
+  routeLocalNar(app, context);
   routeListing(app, context);
   routeLog(app, context);
   routeDebugInfo(app, context);
@@ -64,7 +66,10 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeFlakes(app, context);
   routeHealth(app, context);
   routeFrontPage(app, context);
-  app.addHook('onClose', () => context.misses[Symbol.asyncDispose]());
+  app.addHook('onClose', async () => {
+    context.localStore?.[Symbol.dispose]();
+    await context.misses[Symbol.asyncDispose]();
+  });
   refuseTunnels(app);
   return app;
 }
