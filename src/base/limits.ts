@@ -148,6 +148,13 @@ export const LIMITS = {
   netrcBytes: 1024 * 1024,
   caFileBytes: 16 * 1024 * 1024,
   storePathsListLineBytes: 4096,
+  // Looking after a client
+  doctorProbeMs: 5000,
+  doctorProbesAtOnce: 8,
+  serverStatusBytes: 4 * 1024 * 1024,
+  serverStatusRoots: 1000,
+  sampledStorePaths: 48,
+  narInfoCacheRows: 200_000,
   // HTTP as a server
   requestUrlBytes: 4096,
   requestHeaderBytes: 32 * 1024,

@@ -90,6 +90,11 @@ export const COMMANDS = {
     summary: 'fetch what evaluation reads (flake inputs, tarballs) into the store of this machine, and keep it there',
     load: () => import('./commands/prime.ts'),
   },
+  doctor: {
+    side: CLIENT,
+    summary: 'say what keeps Nix (or the mirror) on this machine from working, and what to paste against it',
+    load: () => import('./commands/doctor.ts'),
+  },
   relock: {
     side: CLIENT,
     summary:
