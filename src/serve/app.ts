@@ -11,6 +11,7 @@ import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { routeCacheInfo } from './endpoints/cache-info.ts';
 import { routeChannels } from './endpoints/channels.ts';
+import { routeClientFiles } from './endpoints/client-files.ts';
 import { routeDebugInfo } from './endpoints/debuginfo.ts';
 import { routeEvaluationInputs } from './endpoints/evaluation-inputs.ts';
 import { routeFlakes } from './endpoints/flakes.ts';
@@ -23,6 +24,7 @@ import { routeLog } from './endpoints/log.ts';
 import { routeNar } from './endpoints/nar.ts';
 import { routeNarInfo } from './endpoints/narinfo.ts';
 import { routeRealisation } from './endpoints/realisation.ts';
+import { routeStatus } from './endpoints/status.ts';
 import { CACHE_NEVER, sendText } from './send.ts';
 import type { ServeContext } from './serve-context.ts';
 
@@ -65,6 +67,8 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeChannels(app, context);
   routeFlakes(app, context);
   routeHealth(app, context);
+  routeStatus(app, context);
+  routeClientFiles(app, context);
   routeFrontPage(app, context);
   app.addHook('onClose', async () => {
     context.localStore?.[Symbol.dispose]();

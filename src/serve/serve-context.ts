@@ -16,6 +16,7 @@ import { type NarInfoOffers, offerNarInfos } from './narinfo-offers.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
+import { ServerSummary } from './server-summary.ts';
 import { TransferBuffers } from './transfer-buffers.ts';
 
 export interface ServeContextOptions {
@@ -48,6 +49,7 @@ export interface ServeContext {
   readonly offers: NarInfoOffers;
   readonly localStore: LocalStore | undefined;
   readonly roots: RecordedRoots;
+  readonly summary: ServerSummary;
   readonly misses: MissRecorder;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
@@ -68,6 +70,7 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const localStore = await openLocal(options, storeDir, log);
   const offers = offerNarInfos(narInfos, localStore);
   const roots = new RecordedRoots(directory, storeDir);
+  const summary = new ServerSummary({ directory, storeDir, localStore: localStore !== undefined });
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
   return {
     directory,
@@ -81,6 +84,7 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
     offers,
     localStore,
     roots,
+    summary,
     misses,
     log,
     stopping,
