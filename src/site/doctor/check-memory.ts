@@ -4,7 +4,7 @@ import { narInfoName } from '../../mirror/layout.ts';
 import type { PublicKey } from '../../nix/signature.ts';
 import { isHashPart } from '../../nix/store-path.ts';
 import { bounded } from './bounded.ts';
-import { type Finding, fine, inShell, problem } from './finding.ts';
+import { type Finding, fine, inShell, problem, warning } from './finding.ts';
 import type { NarInfoMemory, RememberedNarInfo } from './narinfo-memory.ts';
 import { below, cacheUrl, type ProbeTools } from './probe-cache.ts';
 
@@ -25,6 +25,8 @@ const ASKED_AGAIN = 24;
 /** What Nix remembers of caches and would act upon though it is not so, or no longer so. */
 export async function checkMemory(memory: NarInfoMemory, options: MemoryOptions): Promise<Finding[]> {
   const { user, caches } = options;
+  if (memory.rows === undefined)
+    return [warning('memory-unreadable', `what the Nix of ${user} remembers cannot be read (${memory.file})`)];
   const here = new Set(caches.map(tidy));
   const rows = memory.rows.filter(({ cache }) => here.has(tidy(cache)));
   const findings: Finding[] = [];

@@ -16,7 +16,7 @@ import { checkSignature } from './check-signatures.ts';
 import { checkSubstituters } from './check-substituters.ts';
 import { checkDaemon, checkUser } from './check-user.ts';
 import { type Finding, fine, inShell, problem, warning } from './finding.ts';
-import { lookAtMachine, type Machine } from './machine.ts';
+import { isReadable, lookAtMachine, type Machine } from './machine.ts';
 import { readNarInfoMemories } from './narinfo-memory.ts';
 import { type CacheProbe, type ProbeTools, probeCache } from './probe-cache.ts';
 
@@ -219,7 +219,8 @@ function openHttp(
     stallTimeoutMs: timeoutMs,
     attempts: 1,
     environment,
-    ...(netrcFile === undefined || netrcFile === '' ? {} : { netrcFile }),
+    // Nix names one whether it is there or not.
+    ...(netrcFile !== undefined && isReadable(netrcFile) ? { netrcFile } : {}),
   });
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { networkInterfaces, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { systemErrorCode } from '../../base/errors.ts';
@@ -78,6 +78,16 @@ export function namesIfReadable(folder: string): readonly string[] {
     return readdirSync(folder);
   } catch (error) {
     if (UNREADABLE.has(systemErrorCode(error) ?? '')) return [];
+    throw error;
+  }
+}
+
+export function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK);
+    return true;
+  } catch (error) {
+    if (UNREADABLE.has(systemErrorCode(error) ?? '')) return false;
     throw error;
   }
 }

@@ -19,30 +19,31 @@ export interface RememberedNarInfo {
 
 export interface NarInfoMemory {
   readonly file: string;
-  readonly rows: readonly RememberedNarInfo[];
+  /** Undefined when it cannot be read. */
+  readonly rows: readonly RememberedNarInfo[] | undefined;
 }
 
 /**
- * Reads every `binary-cache-v*.sqlite` in a folder; those that cannot be read are left out. Nothing is written. (Nix: nar-info-disk-cache.cc)
+ * Reads every `binary-cache-v*.sqlite` in a folder. Nothing is written. (Nix: nar-info-disk-cache.cc)
  * @param nowSeconds since 1970.
  */
 export function readNarInfoMemories(folder: string, nowSeconds: number): NarInfoMemory[] {
   return namesIfReadable(folder)
     .filter((name) => /^binary-cache-v\d+\.sqlite$/.test(name))
-    .flatMap((name) => readMemory(join(folder, name), nowSeconds) ?? []);
+    .map((name) => readMemory(join(folder, name), nowSeconds));
 }
 
-function readMemory(file: string, nowSeconds: number): NarInfoMemory | undefined {
+function readMemory(file: string, nowSeconds: number): NarInfoMemory {
   for (const immutable of [false, true]) {
     // As what never changes it may only be read when nothing is written ahead; else half of it would be missing.
-    if (immutable && hasContents(`${file}-wal`)) return undefined;
+    if (immutable && hasContents(`${file}-wal`)) break;
     try {
       return { file, rows: readRows(file, immutable, nowSeconds) };
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR')) throw error;
     }
   }
-  return undefined;
+  return { file, rows: undefined };
 }
 
 function readRows(file: string, immutable: boolean, nowSeconds: number): RememberedNarInfo[] {
@@ -53,11 +54,11 @@ function readRows(file: string, immutable: boolean, nowSeconds: number): Remembe
   try {
     const rows = database
       .prepare(
-        'SELECT url, hashPart, present, sigs, ca, NARs.timestamp AS at FROM NARs JOIN BinaryCaches ON cache = BinaryCaches.id ORDER BY NARs.timestamp DESC LIMIT ?',
+        'SELECT BinaryCaches.url AS cacheUrl, hashPart, present, sigs, ca, NARs.timestamp AS at FROM NARs JOIN BinaryCaches ON cache = BinaryCaches.id ORDER BY NARs.timestamp DESC LIMIT ?',
       )
       .all(LIMITS.narInfoCacheRows);
     return rows.map((row) => ({
-      cache: String(row['url']),
+      cache: String(row['cacheUrl']),
       hashPart: String(row['hashPart']),
       present: row['present'] === 1,
       signatures: String(row['sigs'] ?? '')
