@@ -1,14 +1,17 @@
 import { EXIT } from '../base/errors.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type SignResult, signPaths } from '../mirror/sign-paths.ts';
+import { signRealisations } from '../mirror/sign-realisations.ts';
 import { formatCount } from './format.ts';
 import type { CommandRun } from './run.ts';
 
 const SHOWN_PATHS = 20;
 
-/** Signs all that clients of the mirror see. */
+/** Signs all that clients of the mirror see, realisations included. */
 export async function signAll(mirror: Mirror, { output, signal }: CommandRun): Promise<SignResult> {
-  return signPaths(mirror, await mirror.index.hashParts(), { signal, onProgress: output.onProgress });
+  const result = await signPaths(mirror, await mirror.index.hashParts(), { signal, onProgress: output.onProgress });
+  await signRealisations(mirror, signal);
+  return result;
 }
 
 /** Says what was signed and what was not; gives the exit code. */

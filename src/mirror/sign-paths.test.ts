@@ -5,14 +5,24 @@ import { test } from 'node:test';
 import { asCandidate, fakeStorePath, makeFakePath } from '../../test/support/fake-paths.ts';
 import { assertNothingHalfVisible, visibleNarInfos } from '../../test/support/mirror-checks.ts';
 import { makeTempDir } from '../../test/support/temp-dir.ts';
+import { hashBytes } from '../nix/hash.ts';
 import { formatNarInfo } from '../nix/narinfo.ts';
+import {
+  formatRealisation,
+  formatRealisationPath,
+  parseRealisation,
+  type Realisation,
+  signRealisation,
+  trustedRealisationSignature,
+} from '../nix/realisation.ts';
 import { publicKeyOf, trustedSignature } from '../nix/signature.ts';
-import { hashPartOf } from '../nix/store-path.ts';
+import { baseNameOf, hashPartOf } from '../nix/store-path.ts';
 import { rotateMirrorKey } from './key-rotation.ts';
 import { narInfoName } from './layout.ts';
 import { openMirror } from './mirror.ts';
 import { publish } from './publish.ts';
 import { signPaths } from './sign-paths.ts';
+import { signRealisations } from './sign-realisations.ts';
 
 test('signPaths adds the new key to what was published before, and keeps every signature', async () => {
   await using temp = await makeTempDir('sign');
@@ -60,4 +70,28 @@ test('signPaths reads what no key of the mirror has signed, and signs it only wh
     after.filter(({ signatures }) => signatures.length === 0).map(({ storePath }) => storePath),
     [bad.storePath],
   );
+});
+
+test('signRealisations adds the new key to what the mirror has signed, and to nothing else', async () => {
+  await using temp = await makeTempDir('sign');
+  const realisation = (name: string): Realisation => ({
+    key: { layout: 'realisations', derivationHash: hashBytes('sha256', name), outputName: 'out' },
+    outPath: baseNameOf(fakeStorePath(name)),
+    signatures: [],
+    dependencies: new Map(),
+  });
+  const [own, foreign] = [realisation('own'), realisation('foreign')];
+  {
+    await using mirror = await openMirror(temp.join('mirror'), { access: 'write', create: true, keyName: 'one' });
+    const signed = signRealisation(own, mirror.secretKey);
+    await mirror.storage.write(formatRealisationPath(own.key), formatRealisation(signed));
+    await mirror.storage.write(formatRealisationPath(foreign.key), formatRealisation(foreign));
+    await mirror.storage.write('realisations/odd.doi', 'no JSON');
+    await rotateMirrorKey(mirror, 'two');
+  }
+  await using mirror = await openMirror(temp.join('mirror'), { access: 'write' });
+  assert.equal(await signRealisations(mirror), 1);
+  assert.equal(await signRealisations(mirror), 0);
+  const read = parseRealisation((await mirror.storage.read(formatRealisationPath(own.key))) ?? '', own.key);
+  for (const key of mirror.signingKeys) assert.ok(trustedRealisationSignature(read, [publicKeyOf(key)]) !== undefined);
 });
