@@ -74,13 +74,7 @@ test('signPaths reads what no key of the mirror has signed, and signs it only wh
 
 test('signRealisations adds the new key to what the mirror has signed, and to nothing else', async () => {
   await using temp = await makeTempDir('sign');
-  const realisation = (name: string): Realisation => ({
-    key: { layout: 'realisations', derivationHash: hashBytes('sha256', name), outputName: 'out' },
-    outPath: baseNameOf(fakeStorePath(name)),
-    signatures: [],
-    dependencies: new Map(),
-  });
-  const [own, foreign] = [realisation('own'), realisation('foreign')];
+  const [own, foreign] = [unsignedRealisation('own'), unsignedRealisation('foreign')];
   {
     await using mirror = await openMirror(temp.join('mirror'), { access: 'write', create: true, keyName: 'one' });
     const signed = signRealisation(own, mirror.secretKey);
@@ -95,3 +89,12 @@ test('signRealisations adds the new key to what the mirror has signed, and to no
   const read = parseRealisation((await mirror.storage.read(formatRealisationPath(own.key))) ?? '', own.key);
   for (const key of mirror.signingKeys) assert.ok(trustedRealisationSignature(read, [publicKeyOf(key)]) !== undefined);
 });
+
+function unsignedRealisation(name: string): Realisation {
+  return {
+    key: { layout: 'realisations', derivationHash: hashBytes('sha256', name), outputName: 'out' },
+    outPath: baseNameOf(fakeStorePath(name)),
+    signatures: [],
+    dependencies: new Map(),
+  };
+}

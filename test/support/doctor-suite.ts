@@ -42,39 +42,6 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
 
     const openClient = async (): Promise<NixEnvironment> =>
       createNixEnvironment({ network: gap.namespace, chroot: await chroot(), shared: [repositoryRoot] });
-    const doctor = async (
-      client: NixEnvironment,
-      args: readonly string[] = [],
-      env: Readonly<Record<string, string>> = {},
-    ): Promise<DoctorAnswer> => {
-      const started = performance.now();
-      // As the program itself: in a chroot there is no Node for the launcher to begin with.
-      const main = [path.join(repositoryRoot, 'src/cli/main.ts'), 'doctor', '--json', '--timeout', '2', ...args];
-      const options = { exitCode: 'any' as const };
-      const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-      const { stdout, stderr, exitCode } = await client.run(
-        '/usr/bin/env',
-        [...set, process.execPath, ...main],
-        options,
-      );
-      assert.equal(stderr, '');
-      const lines = stdout
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line));
-      const findings: FoundThing[] = lines.filter(({ type }) => type === 'result');
-      return {
-        findings,
-        exitCode: exitCode ?? -1,
-        tookMs: performance.now() - started,
-        of: (id) => findings.find((finding) => finding.id === id) ?? assert.fail(`no finding ${id} in ${stdout}`),
-        ids: (level) => findings.filter((finding) => finding.level === level).map(({ id }) => id),
-      };
-    };
-    const configFile = (client: NixEnvironment): string => path.join(client.directory, 'etc/nix.conf');
-    /** The lines that others have set, then ours; Nix goes by the last of each name. */
-    const configure = (client: NixEnvironment, lines: readonly string[]) =>
-      appendFile(configFile(client), `${lines.join('\n')}\n`);
     /** As the page of the server says it. */
     const configureAsServed = async (client: NixEnvironment): Promise<void> => {
       const served = (await gap.run('curl', ['-sf', `${url}/nix.conf`])).stdout;
@@ -190,9 +157,9 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
       await configureAsServed(client);
       await realise(client, top, { url, publicKey });
       const list = () => client.run('find', [path.join(client.directory), '-printf', '%p %T@ %s\n']);
-      const before = (await list()).stdout;
+      const unchanged = (await list()).stdout;
       await doctor(client, ['--path', top]);
-      assert.equal((await list()).stdout, before);
+      assert.equal((await list()).stdout, unchanged);
     });
 
     test('works where Nix is missing, and says so first', async () => {
@@ -203,4 +170,39 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
       assert.equal(answer.of('substituter').level, 'fine');
     });
   });
+}
+
+/** As the program itself: in a chroot there is no Node for the launcher to begin with. */
+async function doctor(
+  client: NixEnvironment,
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<DoctorAnswer> {
+  const started = performance.now();
+  const main = [path.join(repositoryRoot, 'src/cli/main.ts'), 'doctor', '--json', '--timeout', '2', ...args];
+  const options = { exitCode: 'any' as const };
+  const set = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const { stdout, stderr, exitCode } = await client.run('/usr/bin/env', [...set, process.execPath, ...main], options);
+  assert.equal(stderr, '');
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  const findings: FoundThing[] = lines.filter(({ type }) => type === 'result');
+  return {
+    findings,
+    exitCode: exitCode ?? -1,
+    tookMs: performance.now() - started,
+    of: (id) => findings.find((finding) => finding.id === id) ?? assert.fail(`no finding ${id} in ${stdout}`),
+    ids: (level) => findings.filter((finding) => finding.level === level).map(({ id }) => id),
+  };
+}
+
+function configFile(client: NixEnvironment): string {
+  return path.join(client.directory, 'etc/nix.conf');
+}
+
+/** The lines that others have set, then ours; Nix goes by the last of each name. */
+function configure(client: NixEnvironment, lines: readonly string[]): Promise<void> {
+  return appendFile(configFile(client), `${lines.join('\n')}\n`);
 }

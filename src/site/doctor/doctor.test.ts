@@ -139,30 +139,31 @@ test('probeCache tells a cache, its clock, a refusal, no cache, a dead port and 
   silent.close();
 });
 
+function probeOf(address: string, state: CacheProbe['state'], rest: Partial<CacheProbe> = {}): CacheProbe {
+  return { address, state, tookMs: 1, info: { storeDir: '/nix/store', wantMassQuery: true, priority: 1 }, ...rest };
+}
+
 test('checkSubstituters keeps in its lines the caches that answer', () => {
   const dead = { is: 'unreachable', why: 'gone', by: 'connection' } as const;
-  const probe = (address: string, state: CacheProbe['state'], rest: Partial<CacheProbe> = {}): CacheProbe => {
-    return { address, state, tookMs: 1, info: { storeDir: '/nix/store', wantMassQuery: true, priority: 1 }, ...rest };
-  };
   const options = { style: machineWith(), storeDir: '/nix/store', netrcFile: '/etc/nix/netrc' };
-  const good = probe('http://ferry', { is: 'answering' });
+  const good = probeOf('http://ferry', { is: 'answering' });
   const findings = checkSubstituters(
-    [good, probe('https://cache.nixos.org', dead), probe('http://old', dead)],
+    [good, probeOf('https://cache.nixos.org', dead), probeOf('http://old', dead)],
     options,
   );
   assert.deepEqual(wrong(findings), ['problem internet-cache', 'problem substituter-unreachable']);
   for (const { paste } of findings.slice(1)) assert.deepEqual(paste?.lines, ['substituters = http://ferry']);
   assert.deepEqual(wrong(checkSubstituters([], options)), ['problem no-substituters']);
-  assert.deepEqual(wrong(checkSubstituters([probe('http://x', { is: 'refusing', status: 401 })], options)), [
+  assert.deepEqual(wrong(checkSubstituters([probeOf('http://x', { is: 'refusing', status: 401 })], options)), [
     'problem substituter-refuses',
   ]);
-  const other = probe(
+  const other = probeOf(
     'http://x',
     { is: 'answering' },
     { info: { storeDir: '/gnu', wantMassQuery: true, priority: 1 } },
   );
   assert.deepEqual(wrong(checkSubstituters([other], options)), ['problem store-dir']);
-  const late = probe('http://x', { is: 'answering' }, { aheadMs: 3_600_000 });
+  const late = probeOf('http://x', { is: 'answering' }, { aheadMs: 3_600_000 });
   assert.deepEqual(wrong(checkSubstituters([late], options)), ['warning clock']);
 });
 
