@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import pino from 'pino';
 import { makeStoreDatabase, type StoreRow } from '../../test/support/store-database.ts';
 import { makeTempDir } from '../../test/support/temp-dir.ts';
 import { narNodeFromFileSystem } from '../evaluate/file-tree.ts';
@@ -12,6 +13,10 @@ import { writeNar } from '../nix/nar-writer.ts';
 import { parseNarInfo } from '../nix/narinfo.ts';
 import { generateSecretKey, publicKeyOf, signText, trustedSignature } from '../nix/signature.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { narInfoOfAnswer } from './express/express-answer.ts';
+import { WrongBytes } from './held-back.ts';
+import { limitLog } from './limited-log.ts';
+import { LOCAL_NAR_PREFIX, LocalStore } from './local-store.ts';
 import { makeMirror, openApp } from './mirror-fixture.test.ts';
 
 interface Setup {
@@ -19,6 +24,8 @@ interface Setup {
   readonly root: string;
   /** Puts a file into the store, registered as what it is. */
   add(row: StoreRow, contents: string): Promise<StorePath>;
+  /** The same for a folder of files. */
+  addTree(name: string, files: Readonly<Record<string, string>>): Promise<StorePath>;
   remove(storePath: StorePath): void;
 }
 
@@ -28,17 +35,24 @@ async function withStore(use: (setup: Setup) => Promise<void>): Promise<void> {
   await generateMirrorKey(mirror, 'ferry-1');
   using store = makeStoreDatabase(temp.path);
   await mkdir(temp.join('nix/store'));
-  const add = async (row: StoreRow, contents: string): Promise<StorePath> => {
-    const file = temp.join('scratch');
-    await writeFile(file, contents);
+  const register = async (row: StoreRow): Promise<StorePath> => {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of writeNar(await narNodeFromFileSystem(file))) chunks.push(chunk);
+    for await (const chunk of writeNar(await narNodeFromFileSystem(temp.join('scratch')))) chunks.push(chunk);
     const nar = Buffer.concat(chunks);
     const storePath = store.add({ hash: hashBytes('sha256', nar), narSize: nar.length, ...row });
-    await writeFile(join(temp.path, storePath), contents);
+    await rename(temp.join('scratch'), join(temp.path, storePath));
     return storePath;
   };
-  await use({ mirror, root: temp.path, add, remove: (storePath) => store.remove(storePath) });
+  const add = async (row: StoreRow, contents: string): Promise<StorePath> => {
+    await writeFile(temp.join('scratch'), contents);
+    return register(row);
+  };
+  const addTree = async (name: string, files: Readonly<Record<string, string>>): Promise<StorePath> => {
+    await mkdir(temp.join('scratch'));
+    for (const [file, contents] of Object.entries(files)) await writeFile(temp.join('scratch', file), contents);
+    return register({ name });
+  };
+  await use({ mirror, root: temp.path, add, addTree, remove: (storePath) => store.remove(storePath) });
 }
 
 const narInfoUrl = (storePath: StorePath): string => `/${hashPartOf(storePath)}.narinfo`;
@@ -141,4 +155,28 @@ test('serve --local-store does not start without a key or a store', () =>
     await chmod(secret, 0o600);
     await rm(secret);
     await assert.rejects(openApp(mirror.directory, { localStore: root }), { code: 'bad-key' });
+  }));
+
+test('LocalStore breaks off, with less than was announced, when garbage is collected in the middle', () =>
+  withStore(async ({ mirror, root, addTree }) => {
+    const path = await addTree('tree', { a: 'a'.repeat(1_000_000), b: 'b'.repeat(1_000_000) });
+    using store = await LocalStore.open({
+      mirrorDirectory: mirror.directory,
+      root,
+      storeDir: '/nix/store',
+      log: limitLog(pino({ level: 'silent' })),
+    });
+    const { answer = '' } = (await store.find(hashPartOf(path))) ?? {};
+    const { url, narSizeBytes } = parseNarInfo(narInfoOfAnswer(answer), '/nix/store');
+    const nar = await store.openNar(url.slice(LOCAL_NAR_PREFIX.length));
+    assert.ok(nar !== undefined);
+    let gotBytes = 0;
+    await assert.rejects(async () => {
+      for await (const chunk of nar.read(0, narSizeBytes - 1)) {
+        if (gotBytes === 0) await rm(join(root, path), { recursive: true });
+        gotBytes += chunk.length;
+      }
+    }, WrongBytes);
+    assert.ok(gotBytes > 0 && gotBytes < narSizeBytes);
+    assert.equal(await store.openNar(url.slice(LOCAL_NAR_PREFIX.length)), undefined);
   }));
