@@ -80,6 +80,10 @@ export const ERROR_TABLE = {
     exitCode: EXIT.partial,
     summary: 'Clients of the mirror could not have all that a root needs.',
   },
+  unhealthy: {
+    exitCode: EXIT.partial,
+    summary: 'The doctor found something that keeps Nix or the mirror from working on this machine.',
+  },
   'basis-missing': {
     exitCode: EXIT.basisMissing,
     summary: 'The shipment builds on paths that this mirror does not hold.',

@@ -165,6 +165,13 @@ export const LIMITS = {
   netrcBytes: 1024 * 1024,
   caFileBytes: 16 * 1024 * 1024,
   storePathsListLineBytes: 4096,
+  // Looking after a client
+  doctorProbeMs: 5000,
+  doctorProbesAtOnce: 8,
+  serverStatusBytes: 4 * 1024 * 1024,
+  serverStatusRoots: 1000,
+  sampledStorePaths: 48,
+  narInfoCacheRows: 200_000,
   // HTTP as a server
   requestUrlBytes: 4096,
   requestHeaderBytes: 32 * 1024,
@@ -202,6 +209,11 @@ export const LIMITS = {
   gitRequestBytes: 8 * 1024 * 1024,
   gitAnswersAtOnce: 4,
   gitAnswersWaiting: 16,
+  /** From the server's own store: each is a file that is open, and a piece of it. */
+  localTransfersAtOnce: 64,
+  localTransfersWaiting: 512,
+  localStoreCacheBytes: 16 * 1024 * 1024,
+  localStoreDamagedPaths: 10_000,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

@@ -90,6 +90,11 @@ export const COMMANDS = {
     summary: 'fetch what evaluation reads (flake inputs, tarballs) into the store of this machine, and keep it there',
     load: () => import('./commands/prime.ts'),
   },
+  doctor: {
+    side: CLIENT,
+    summary: 'say what keeps Nix (or the mirror) on this machine from working, and what to paste against it',
+    load: () => import('./commands/doctor.ts'),
+  },
   relock: {
     side: CLIENT,
     summary:
@@ -123,7 +128,12 @@ export const COMMANDS = {
     summary: 'forget roots; their paths stay until garbage is collected',
     load: () => import('./commands/rm.ts'),
   },
-  keys: { side: BOTH, summary: 'show, make and trust keys', load: () => import('./commands/keys.ts') },
+  sign: {
+    side: BOTH,
+    summary: 'sign what the mirror holds with its key, beside all signatures that there are',
+    load: () => import('./commands/sign.ts'),
+  },
+  keys: { side: BOTH, summary: 'show, make, change and trust keys', load: () => import('./commands/keys.ts') },
   index: { side: BOTH, summary: 'rebuild the index from the files', load: () => import('./commands/index.ts') },
 } as const satisfies Record<string, CommandEntry>;
 

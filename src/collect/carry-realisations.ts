@@ -12,7 +12,7 @@ export async function carryRealisations(mirror: Mirror, found: Iterable<FoundRea
   const files = new Map<string, NamedBytes>();
   for (const { name, realisation } of found) {
     if (files.has(name) || !(await mirror.hasPath(hashPartOf(realisation.outPath)))) continue;
-    const bytes = formatRealisation(signRealisation(realisation, mirror.secretKey));
+    const bytes = formatRealisation(mirror.signingKeys.reduce(signRealisation, realisation));
     const here = await mirror.storage.read(name);
     if (here?.toString() !== bytes) files.set(name, { name, bytes });
   }

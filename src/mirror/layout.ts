@@ -41,6 +41,7 @@ export interface PrivateLayout {
   readonly missesFile: string;
   readonly secretKeyFile: string;
   readonly publicKeyFile: string;
+  readonly formerKeysFolder: string;
   readonly trustedKeysFolder: string;
   readonly rootsFolder: string;
   readonly partialFolder: string;
@@ -64,6 +65,7 @@ export function privateLayout(directory: string): PrivateLayout {
     missesFile: join(folder, 'misses.sqlite'),
     secretKeyFile: join(folder, 'keys', 'secret'),
     publicKeyFile: join(folder, 'keys', 'public'),
+    formerKeysFolder: join(folder, 'keys', 'former'),
     trustedKeysFolder: join(folder, 'keys', 'trusted'),
     rootsFolder: join(folder, 'roots'),
     partialFolder: join(folder, 'partial'),

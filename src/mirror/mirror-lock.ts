@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { NixferryError } from '../base/errors.ts';
@@ -36,6 +36,22 @@ export async function takeMirrorLock(layout: PrivateLayout, command: string): Pr
     if (database.isOpen) database.close();
   };
   return { release, [Symbol.dispose]: release };
+}
+
+/** Who is writing to a mirror now, for people; undefined when nobody is, or it cannot be told. Takes nothing and writes nothing. */
+export function readLockHolder(layout: PrivateLayout): string | undefined {
+  if (!existsSync(layout.lockFile)) return undefined;
+  try {
+    const database = new DatabaseSync(layout.lockFile, { readOnly: true, timeout: 0 });
+    try {
+      database.prepare('SELECT 1 FROM sqlite_schema').get();
+    } finally {
+      database.close();
+    }
+    return undefined;
+  } catch (error) {
+    return isBusy(error) ? describeHolder(layout) : undefined;
+  }
 }
 
 function isBusy(error: unknown): boolean {

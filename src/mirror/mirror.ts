@@ -9,6 +9,7 @@ import { type HashPart, hashPartOf } from '../nix/store-path.ts';
 import { openFileStorage } from './file-storage.ts';
 import { type FlatFileTable, openFlatFiles } from './flat-files.ts';
 import type { MirrorIndex } from './index.ts';
+import { readFormerKeys } from './key-rotation.ts';
 import { defaultKeyName, generateMirrorKey, readMirrorPublicKey, readSecretKey, refreshPublicKeyFile } from './keys.ts';
 import { narInfoName, type PrivateLayout, privateLayout } from './layout.ts';
 import {
@@ -56,6 +57,8 @@ export interface Mirror extends AsyncDisposable {
   readonly publicKey: PublicKey;
   /** Only with write access; asking otherwise is a bug and throws. */
   readonly secretKey: SecretKey;
+  /** What narinfos are signed with: `secretKey`, and after it the former keys that are not retired. Only with write access. */
+  readonly signingKeys: readonly SecretKey[];
   /** What the user should be told, such as a secret key that others may read. */
   readonly warnings: readonly string[];
   /** Which hashes flat outputs can be asked for by. Only with write access; asking otherwise is a bug and throws. */
@@ -102,7 +105,18 @@ async function openToWrite(root: string, options: OpenMirrorOptions, known: bool
     const publicKey = await refreshPublicKeyFile({ directory: root }, secretKey);
     await writeFormatIfMissing(layout);
     const warnings = secret?.warnings ?? [];
-    return new OpenedMirror({ root, access: 'write', storage, cacheInfo, publicKey, secretKey, warnings, lock });
+    const formerKeys = await readFormerKeys({ directory: root });
+    return new OpenedMirror({
+      root,
+      access: 'write',
+      storage,
+      cacheInfo,
+      publicKey,
+      secretKey,
+      formerKeys,
+      warnings,
+      lock,
+    });
   } catch (error) {
     lock.release();
     throw error;
@@ -116,6 +130,7 @@ interface OpenedParts {
   readonly cacheInfo: CacheInfo;
   readonly publicKey: PublicKey | undefined;
   readonly secretKey?: SecretKey;
+  readonly formerKeys?: readonly SecretKey[];
   readonly warnings: readonly string[];
   readonly lock?: MirrorLock;
 }
@@ -130,6 +145,7 @@ class OpenedMirror implements Mirror {
   readonly warnings: readonly string[];
   readonly #publicKey: PublicKey | undefined;
   readonly #secretKey: SecretKey | undefined;
+  readonly #formerKeys: readonly SecretKey[];
   readonly #lock: MirrorLock | undefined;
   #flatFiles: Promise<FlatFileTable> | undefined;
 
@@ -142,6 +158,7 @@ class OpenedMirror implements Mirror {
     this.warnings = parts.warnings;
     this.#publicKey = parts.publicKey;
     this.#secretKey = parts.secretKey;
+    this.#formerKeys = parts.formerKeys ?? [];
     this.#lock = parts.lock;
     this.index = openIndex({
       file: this.layout.indexFile,
@@ -169,6 +186,10 @@ class OpenedMirror implements Mirror {
   get secretKey(): SecretKey {
     if (this.#secretKey !== undefined) return this.#secretKey;
     throw new Error('the secret key was asked of a mirror that was opened to read');
+  }
+
+  get signingKeys(): readonly SecretKey[] {
+    return [this.secretKey, ...this.#formerKeys];
   }
 
   flatFiles(): Promise<FlatFileTable> {

@@ -85,7 +85,7 @@ async function lookAt(mirror: Mirror, candidate: PublishCandidate): Promise<Fres
       return refusal(info, `the mirror holds ${describe(present)}, which is not the same as ${describe(info)}`);
     }
     if ((await mirror.storage.stat(present.url)) !== undefined) {
-      const merged = signNarInfo(merge(present, info), mirror.secretKey);
+      const merged = signByAll(merge(present, info), mirror);
       const changed = formatNarInfo(merged) !== formatNarInfo(present);
       return { storePath: info.storePath, info: merged, changed, leftover: narFile };
     }
@@ -114,7 +114,7 @@ async function lookAtNew(
     fileSizeBytes: file.sizeBytes,
   };
   const narFile = file.inPlace ? undefined : candidate.narFile;
-  return { storePath, references, info: signNarInfo(info, mirror.secretKey), narFile };
+  return { storePath, references, info: signByAll(info, mirror), narFile };
 }
 
 interface NarFileFacts {
@@ -140,6 +140,10 @@ async function describeFile(mirror: Mirror, { info, narFile }: PublishCandidate)
   if (stored === undefined) return undefined;
   const hash = isSha256(info.fileHash) ? info.fileHash : await hashFile(join(mirror.directory, url));
   return { hash, sizeBytes: stored.sizeBytes, compression, url, inPlace: true };
+}
+
+function signByAll(info: NarInfo, { signingKeys }: Mirror): NarInfo {
+  return signingKeys.reduce(signNarInfo, info);
 }
 
 /** `info`, with what another narinfo of the same path and contents says beyond it. */

@@ -11,6 +11,7 @@ import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { routeCacheInfo } from './endpoints/cache-info.ts';
 import { routeChannels } from './endpoints/channels.ts';
+import { routeClientFiles } from './endpoints/client-files.ts';
 import { routeDebugInfo } from './endpoints/debuginfo.ts';
 import { routeEvaluationInputs } from './endpoints/evaluation-inputs.ts';
 import { routeFlakes } from './endpoints/flakes.ts';
@@ -19,10 +20,12 @@ import { isGitQuestion, routeGit } from './endpoints/git.ts';
 import { routeHashed } from './endpoints/hashed.ts';
 import { routeHealth } from './endpoints/health.ts';
 import { routeListing } from './endpoints/listing.ts';
+import { routeLocalNar } from './endpoints/local-nar.ts';
 import { routeLog } from './endpoints/log.ts';
 import { routeNar } from './endpoints/nar.ts';
 import { routeNarInfo } from './endpoints/narinfo.ts';
 import { routeRealisation } from './endpoints/realisation.ts';
+import { routeStatus } from './endpoints/status.ts';
 import { CACHE_NEVER, sendText } from './send.ts';
 import type { ServeContext } from './serve-context.ts';
 
@@ -55,6 +58,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeCacheInfo(app, context);
   routeNarInfo(app, context);
   routeNar(app, context);
+  routeLocalNar(app, context);
   routeListing(app, context);
   routeLog(app, context);
   routeDebugInfo(app, context);
@@ -65,8 +69,13 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeFlakes(app, context);
   routeGit(app, context);
   routeHealth(app, context);
+  routeStatus(app, context);
+  routeClientFiles(app, context);
   routeFrontPage(app, context);
-  app.addHook('onClose', () => context.misses[Symbol.asyncDispose]());
+  app.addHook('onClose', async () => {
+    context.localStore?.[Symbol.dispose]();
+    await context.misses[Symbol.asyncDispose]();
+  });
   refuseTunnels(app);
   return app;
 }

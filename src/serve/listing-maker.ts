@@ -1,7 +1,7 @@
 import { asCompression } from '../base/compression/compression.ts';
 import { decompressStream } from '../base/compression/decompress-stream.ts';
 import { Semaphore } from '../base/concurrency.ts';
-import { NixferryError } from '../base/errors.ts';
+import { NixferryError, systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { formatNarListing, narListing } from '../nix/nar-listing.ts';
@@ -9,6 +9,8 @@ import { type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
 import { ByteCache } from './byte-cache.ts';
 import { etagOfBytes } from './etag.ts';
 import { narInfoOfAnswer } from './express/express-answer.ts';
+import { WrongBytes } from './held-back.ts';
+import { LOCAL_NAR_PREFIX } from './local-store.ts';
 import type { ServedNarInfo } from './narinfo-cache.ts';
 import type { ServeContext } from './serve-context.ts';
 
@@ -17,14 +19,19 @@ export interface Listing {
   readonly etag: string;
 }
 
+interface NarBytes {
+  chunks(): AsyncIterable<Uint8Array>;
+  close(): void;
+}
+
 /** Makes listings of NARs when they are asked for; few at a time, since each means to decompress a whole NAR. */
 export class ListingMaker {
-  readonly #context: Pick<ServeContext, 'files' | 'storeDir' | 'log' | 'stopping'>;
+  readonly #context: Pick<ServeContext, 'files' | 'localStore' | 'storeDir' | 'log' | 'stopping'>;
   readonly #made = new ByteCache<Listing>(LIMITS.servedListingCacheBytes);
   readonly #making = new Map<string, Promise<Listing | undefined>>();
   readonly #places = new Semaphore(LIMITS.listingsAtOnce);
 
-  constructor(context: Pick<ServeContext, 'files' | 'storeDir' | 'log' | 'stopping'>) {
+  constructor(context: Pick<ServeContext, 'files' | 'localStore' | 'storeDir' | 'log' | 'stopping'>) {
     this.#context = context;
   }
 
@@ -45,8 +52,8 @@ export class ListingMaker {
   async #read(info: NarInfo): Promise<Listing | undefined> {
     const compression = asCompression(info.compression);
     if (compression === undefined) return undefined;
-    const { stopping, files, log } = this.#context;
-    const opened = await files.open(info.url);
+    const { stopping, log } = this.#context;
+    const opened = await this.#open(info);
     if (opened === undefined) return undefined;
     try {
       const nar = decompressStream(compression, opened.chunks(), { maxBytes: info.narSizeBytes, signal: stopping });
@@ -55,11 +62,20 @@ export class ListingMaker {
       this.#made.set(info.narHash, listing, bytes.length);
       return listing;
     } catch (error) {
-      if (!(error instanceof NixferryError || error instanceof NixFormatError)) throw error;
+      const isKnown = error instanceof NixferryError || error instanceof NixFormatError || error instanceof WrongBytes;
+      // What is in the local store may be collected as garbage while it is read.
+      if (!isKnown && systemErrorCode(error) !== 'ENOENT') throw error;
       log.error({ nar: info.url, err: error }, 'listing could not be made');
       return undefined;
     } finally {
       opened.close();
     }
+  }
+
+  async #open(info: NarInfo): Promise<NarBytes | undefined> {
+    const { files, localStore } = this.#context;
+    if (localStore === undefined || !info.url.startsWith(LOCAL_NAR_PREFIX)) return files.open(info.url);
+    const nar = await localStore.openNar(info.url.slice(LOCAL_NAR_PREFIX.length));
+    return nar && { chunks: () => nar.read(0, info.narSizeBytes - 1), close: () => {} };
   }
 }

@@ -58,15 +58,16 @@ export async function openApp(
     readonly log?: string[];
     readonly sendfileHeader?: SendfileHeader;
     readonly publicUrl?: string;
+    readonly localStore?: string;
   } = {},
 ) {
   const stopping = new AbortController();
-  const { log, priority, sendfileHeader, publicUrl } = options;
+  const { log, priority, sendfileHeader, publicUrl, localStore } = options;
   const logger =
     log === undefined ? pino({ level: 'silent' }) : pino({ level: 'info' }, { write: (line) => log.push(line) });
   const app = buildApp(
     await openServeContext(
-      { mirrorDirectory: directory, priority, sendfileHeader, publicUrl, logger },
+      { mirrorDirectory: directory, priority, sendfileHeader, publicUrl, localStore, logger },
       stopping.signal,
     ),
   );

@@ -9,11 +9,14 @@ import { type CacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
+import { LocalStore } from './local-store.ts';
 import { MissRecorder } from './miss-recorder.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
+import { type NarInfoOffers, offerNarInfos } from './narinfo-offers.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
+import { ServerSummary } from './server-summary.ts';
 import { TransferBuffers } from './transfer-buffers.ts';
 
 export interface ServeContextOptions {
@@ -24,6 +27,8 @@ export interface ServeContextOptions {
   readonly sendfileHeader?: SendfileHeader | undefined;
   /** How clients reach the server, without a slash at the end. */
   readonly publicUrl?: string | undefined;
+  /** Offer what is valid in the Nix store below this folder (`/` for the system's own), too. */
+  readonly localStore?: string | undefined;
   /** How many processes serve the mirror on this machine, and share the memory for it; default 1. */
   readonly processes?: number | undefined;
   readonly logger: Logger;
@@ -38,15 +43,20 @@ export interface ServeContext {
   readonly publicUrl: string | undefined;
   readonly buffers: TransferBuffers;
   readonly files: ServedFiles;
+  /** Those of the mirror. */
   readonly narInfos: NarInfoCache;
+  /** Those of the mirror, and what else clients may have. */
+  readonly offers: NarInfoOffers;
+  readonly localStore: LocalStore | undefined;
   readonly roots: RecordedRoots;
+  readonly summary: ServerSummary;
   readonly misses: MissRecorder;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
 }
 
-/** Looks at the mirror before anything listens. Throws `not-a-mirror` or `newer-format`. */
+/** Looks at the mirror before anything listens. Throws `not-a-mirror` or `newer-format`, and what opening the local store throws. */
 export async function openServeContext(options: ServeContextOptions, stopping: AbortSignal): Promise<ServeContext> {
   const { mirrorDirectory: directory, logger, priority, sendfileHeader, publicUrl } = options;
   await checkFolder(directory);
@@ -57,7 +67,10 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const watch = new ChangeWatch(() => files.changeToken());
   const narInfos = new NarInfoCache({ files, storeDir, watch, log, maxBytes: cacheBytes(options.processes ?? 1) });
   const buffers = new TransferBuffers();
+  const localStore = await openLocal(options, storeDir, log);
+  const offers = offerNarInfos(narInfos, localStore);
   const roots = new RecordedRoots(directory, storeDir);
+  const summary = new ServerSummary({ directory, storeDir, localStore: localStore !== undefined });
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
   return {
     directory,
@@ -68,11 +81,22 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
     buffers,
     files,
     narInfos,
+    offers,
+    localStore,
     roots,
+    summary,
     misses,
     log,
     stopping,
   };
+}
+
+async function openLocal(
+  { localStore: root, mirrorDirectory }: ServeContextOptions,
+  storeDir: string,
+  log: LimitedLog,
+): Promise<LocalStore | undefined> {
+  return root === undefined ? undefined : LocalStore.open({ mirrorDirectory, root, storeDir, log });
 }
 
 /** Never so much that V8, which on a small machine allows itself little, would have no room left. */

@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly sendfileHeader?: SendfileHeader | undefined;
   /** How clients reach the server, such as https://ferry.lan/nix; default: as each says in its Host field. */
   readonly publicUrl?: string | undefined;
+  /** Offer the valid paths of the Nix store below this folder, too, signed with the mirror's key; `/` for the system's own. */
+  readonly localStore?: string | undefined;
   /** Default: no log. With several workers, each writes its own to stderr at the level of this one. */
   readonly logger?: Logger | undefined;
   /** Stops the server as `close` does. */
@@ -63,6 +65,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     shutdownGraceMs,
     sendfileHeader,
     publicUrl,
+    localStore: options.localStore === undefined ? undefined : resolve(options.localStore),
     processes: workers,
   };
   let inner: LocalServer | Workers;

@@ -11,6 +11,7 @@ export interface WorkerSettings {
   readonly processes: number;
   readonly sendfileHeader?: SendfileHeader | undefined;
   readonly publicUrl?: string | undefined;
+  readonly localStore?: string | undefined;
   readonly priority?: number | undefined;
   readonly shutdownGraceMs?: number | undefined;
   readonly logLevel: string;

@@ -114,9 +114,9 @@ function formatNixosInstall(
     ...gitBlocks(gitExports(url, rewrites)),
     [
       ...comment(
-        `With a flake, add --flake FOLDER#NAME. Put the output of nixferry client-config --format nixos --url ${url} into the configuration too, so that the new system goes on with the mirror.`,
+        `With a flake, add --flake FOLDER#NAME (saved as a file: bash FILE --flake FOLDER#NAME). Put the output of nixferry client-config --format nixos --url ${url} into the configuration too, so that the new system goes on with the mirror.`,
       ),
-      'nixos-install "${nixferry_options[@]}"',
+      'nixos-install "${nixferry_options[@]}" "$@"',
     ],
   ]);
 }

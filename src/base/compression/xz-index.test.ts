@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { makeTempDir } from '../../../test/support/temp-dir.ts';
 import { LIMITS } from '../limits.ts';
 import { parseXzIndex, readXzIndex } from './xz-index.ts';

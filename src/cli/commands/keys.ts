@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
+import { readValidPublicKeys, retireFormerKey, rotateMirrorKey } from '../../mirror/key-rotation.ts';
 import { defaultKeyName, generateMirrorKey, importMirrorKey } from '../../mirror/keys.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { distrustKey, type KeyPurpose, readTrustedKeys, trustKey } from '../../mirror/trusted-keys.ts';
@@ -9,6 +10,7 @@ import { formatPublicKey } from '../../nix/index.ts';
 import { fingerprintWords } from '../../shipment/fingerprint-words.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
 import type { CommandRun } from '../run.ts';
+import { reportSigned, signAll } from '../signing.ts';
 import { readPublicKey } from '../upstream-options.ts';
 
 interface GenerateOptions extends CommonOptions {
@@ -45,6 +47,22 @@ export function define(command: Command, run: CommandRun): void {
     ),
   );
 
+  const rotate = command
+    .command('rotate')
+    .description('change the key without a gap: a new one signs everything, the present one goes on signing beside it')
+    .option('--name <name>', 'the name of the new key (default: the name of the host and six digits)');
+  addCommonOptions(rotate, ['nixferry keys rotate', 'nixferry keys rotate --name ferry-2']).action(
+    (options: GenerateOptions) => rotateKey(options, run),
+  );
+
+  const retire = command
+    .command('retire')
+    .description('end a rotation: the former key signs nothing more, and is no longer given to clients')
+    .argument('<name>');
+  addCommonOptions(retire, ['nixferry keys retire ferry-1']).action((name: string, options: CommonOptions) =>
+    retireKey(name, options, run),
+  );
+
   const bring = command
     .command('import')
     .description('use an existing secret key file of Nix for the mirror')
@@ -71,7 +89,7 @@ export function define(command: Command, run: CommandRun): void {
     (name: string, options: TrustOptions) => distrustOne(name, options, run),
   );
 
-  addCommonOptions(command.command('list').description('list the keys that are trusted'), [
+  addCommonOptions(command.command('list').description('list the keys of the mirror, and those that are trusted'), [
     'nixferry keys list',
   ]).action((options: CommonOptions) => list(options, run));
 }
@@ -111,6 +129,39 @@ async function changeKey(
   output.verdict(EXIT.complete, {});
 }
 
+async function rotateKey(options: GenerateOptions, run: CommandRun): Promise<void> {
+  const { output } = run;
+  const { mirrorDirectory } = await readCommonOptions(options);
+  {
+    await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry keys' });
+    await rotateMirrorKey(mirror, options.name ?? defaultKeyName());
+  }
+  await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry keys' });
+  const publicKey = formatPublicKey(mirror.publicKey);
+  const former = mirror.signingKeys.slice(1).map(({ name }) => name);
+  output.say(`From now on the mirror signs with this key, and with ${former.join(', ')} beside it:`);
+  output.result(publicKey, { publicKey, former });
+  const exitCode = reportSigned(await signAll(mirror, run), run);
+  output.say(
+    `Give your clients the new key (nixferry client-config prints both). When all of them have it:\n${former.map((name) => `  nixferry keys retire ${name}`).join('\n')}`,
+  );
+  run.finish(exitCode);
+  output.verdict(exitCode, { publicKey, former });
+}
+
+async function retireKey(name: string, options: CommonOptions, { output }: CommandRun): Promise<void> {
+  const { mirrorDirectory } = await readCommonOptions(options);
+  await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry keys' });
+  if (!(await retireFormerKey(mirror, name))) {
+    const former = mirror.signingKeys.slice(1).map((key) => key.name);
+    throw new NixferryError('usage', `the mirror has no former key named ${name}`, {
+      hint: former.length === 0 ? 'nixferry keys rotate begins a rotation' : `it has ${former.join(', ')}`,
+    });
+  }
+  output.say(`${name} signs nothing more; what it has signed stays readable for clients that have only that key`);
+  output.verdict(EXIT.complete, { name });
+}
+
 async function trustOne(text: string, options: TrustOptions, { output }: CommandRun): Promise<void> {
   const { mirrorDirectory } = await readCommonOptions(options);
   const key = readPublicKey(text);
@@ -134,6 +185,10 @@ async function distrustOne(name: string, options: TrustOptions, { output }: Comm
 
 async function list(options: CommonOptions, { output }: CommandRun): Promise<void> {
   await using mirror = await openToRead(options);
+  for (const [position, key] of (await readValidPublicKeys(mirror)).entries()) {
+    const kind = position === 0 && mirror.hasKey ? 'own' : 'former';
+    output.result(`${kind}  ${formatPublicKey(key)}`, { for: kind, publicKey: formatPublicKey(key) });
+  }
   for (const purpose of ['sender', 'upstream'] as const) {
     for (const key of await readTrustedKeys(mirror, purpose)) {
       output.result(`${purpose}  ${formatPublicKey(key)}`, { for: purpose, publicKey: formatPublicKey(key) });

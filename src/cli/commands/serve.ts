@@ -14,6 +14,7 @@ interface ServeOptions extends CommonOptions {
   readonly priority?: number;
   readonly sendfileHeader?: SendfileHeader;
   readonly publicUrl?: string;
+  readonly localStore?: string | true;
 }
 
 const USUAL_ADDRESS = '127.0.0.1:8080';
@@ -34,13 +35,19 @@ export function define(command: Command, run: CommandRun): void {
       '--public-url <url>',
       'how clients reach this server, for addresses that they keep (default: as each of them asks for it)',
     )
+    .option(
+      '--local-store [root]',
+      'offer what is valid in the Nix store of this machine, too, signed with the key of the mirror (another store: the folder that holds its nix/)',
+    )
     .addOption(
       new Option(
         '--sendfile-header <name>',
         'let the web server in front send the files (docs/guide/behind-nginx.md)',
       ).choices(SENDFILE_HEADERS),
     );
-  addCommonOptions(command, ['nixferry serve --listen :8080']).action((options: ServeOptions) => serve(options, run));
+  addCommonOptions(command, ['nixferry serve --listen :8080', 'nixferry serve --listen :8080 --local-store']).action(
+    (options: ServeOptions) => serve(options, run),
+  );
 }
 
 /** Serves until it is told to stop. The log is JSON on stderr; the address goes to stdout as soon as it answers. */
@@ -55,6 +62,7 @@ async function serve(options: ServeOptions, { output, signal }: CommandRun): Pro
     priority: options.priority,
     sendfileHeader: options.sendfileHeader,
     publicUrl: options.publicUrl,
+    localStore: options.localStore === true ? '/' : options.localStore,
     logger,
     signal,
   });

@@ -1,17 +1,8 @@
-import { realpath } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { describePath, type PathDescription } from '../../mirror/describe-path.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
-import {
-  DEFAULT_STORE_DIR,
-  formatPublicKey,
-  type HashPart,
-  hashPartOf,
-  isHashPart,
-  NixFormatError,
-  storePathFromBaseName,
-} from '../../nix/index.ts';
+import { formatPublicKey, type HashPart } from '../../nix/index.ts';
 import { cycloneDx } from '../../shipment/describe/cyclonedx.ts';
 import { DerivationKnowledge, type OutputFacts } from '../../shipment/describe/output-facts.ts';
 import { pathText } from '../../shipment/describe/path-text.ts';
@@ -27,6 +18,7 @@ import type { SignatureState } from '../../shipment/describe/signature-state.ts'
 import { type StagedShipment, stageShipment } from '../../shipment/describe/staged-shipment.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
 import { describeShipments, type ListedShipment, listShipments, nameOne } from '../list-shipments.ts';
+import { hashPartIn } from '../path-word.ts';
 import type { CommandRun } from '../run.ts';
 import {
   derivationSources,
@@ -196,28 +188,4 @@ function mirrorPathFields(
     }),
     derivation: facts,
   };
-}
-
-/** The hash part where the argument is one, or names a store path (whole, below one, by its base name, or as a link); undefined for a folder. */
-async function hashPartIn(text: string): Promise<HashPart | undefined> {
-  if (isHashPart(text)) return text;
-  if (!text.includes('/') && isBaseName(text)) return hashPartOf(storePathFromBaseName(text, DEFAULT_STORE_DIR));
-  return baseNameIn(text) ?? baseNameIn(await realpath(text).catch(() => text));
-}
-
-/** Of `/…/store/<32 digits>-<name>/…`: a shipment in such a folder has to be copied out first. */
-function baseNameIn(text: string): HashPart | undefined {
-  if (!text.startsWith('/')) return undefined;
-  const [, baseName = ''] = /^(?:\/[^/]+)*?\/([0-9a-z]{32}-[^/]+)(?:\/|$)/.exec(text) ?? [];
-  return isBaseName(baseName) ? hashPartOf(storePathFromBaseName(baseName, DEFAULT_STORE_DIR)) : undefined;
-}
-
-function isBaseName(text: string): boolean {
-  try {
-    storePathFromBaseName(text, DEFAULT_STORE_DIR);
-    return true;
-  } catch (error) {
-    if (error instanceof NixFormatError) return false;
-    throw error;
-  }
 }

@@ -1,17 +1,7 @@
-import { opendir, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CACHE_INFO_NAME } from '../../mirror/layout.ts';
-import { parseCacheInfo } from '../../nix/cache-info.ts';
+import { runHealthChecks } from '../health-checks.ts';
 import { CACHE_NEVER, sendText } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
-
-interface Check {
-  readonly name: string;
-  readonly ok: boolean;
-  /** Why not. */
-  readonly reason?: string;
-}
 
 /** `/healthz`: the process answers; restart it when it does not. `/readyz`: clients can be sent here; the reasons when not. */
 export function routeHealth(app: FastifyInstance, context: ServeContext): void {
@@ -24,7 +14,7 @@ export function routeHealth(app: FastifyInstance, context: ServeContext): void {
     method: ['GET', 'HEAD'],
     url: '/readyz',
     handler: async (_request, reply) => {
-      const checks = await runChecks(context);
+      const checks = await runHealthChecks(context);
       const ready = checks.every(({ ok }) => ok);
       return reply
         .code(ready ? 200 : 503)
@@ -32,42 +22,4 @@ export function routeHealth(app: FastifyInstance, context: ServeContext): void {
         .send({ ready, checks });
     },
   });
-}
-
-function runChecks(context: ServeContext): Promise<Check[]> {
-  return Promise.all([
-    check('running', async () => {
-      if (context.stopping.aborted) throw new Error('the server is stopping');
-    }),
-    check('mirror readable', () => readFirstEntry(context.directory)),
-    check('nix-cache-info', async () => {
-      const bytes = await context.files.read(CACHE_INFO_NAME);
-      if (bytes === undefined) throw new Error(`${CACHE_INFO_NAME} is missing`);
-      const { storeDir } = parseCacheInfo(bytes);
-      if (storeDir !== context.storeDir) {
-        throw new Error(`StoreDir was ${context.storeDir} and is now ${storeDir}: restart the server`);
-      }
-    }),
-    check('nar folder readable', () => readFirstEntry(join(context.directory, 'nar'))),
-    check('file system answers', async () => void (await statfs(context.directory))),
-  ]);
-}
-
-async function check(name: string, probe: () => Promise<void>): Promise<Check> {
-  try {
-    await probe();
-    return { name, ok: true };
-  } catch (error) {
-    return { name, ok: false, reason: error instanceof Error ? error.message : String(error) };
-  }
-}
-
-/** A medium that was pulled out still has its mount point: only reading tells. */
-async function readFirstEntry(directory: string): Promise<void> {
-  const folder = await opendir(directory);
-  try {
-    await folder.read();
-  } finally {
-    await folder.close();
-  }
 }

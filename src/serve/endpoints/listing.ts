@@ -14,7 +14,7 @@ export function routeListing(app: FastifyInstance, context: ServeContext): void 
       const { hash } = request.params;
       if (!isHashPart(hash)) return sendMalformed(reply, '/<32 characters of a store path>.ls');
       // A listing that was left behind says nothing: the path itself must be here.
-      const narInfo = await context.narInfos.find(hash);
+      const narInfo = await context.offers.find(hash);
       if (narInfo === undefined) return sendMissing(reply);
       const answer = { contentType: 'application/json', cacheControl: CACHE_SHORTLY };
       const name = `${hash}.ls`;

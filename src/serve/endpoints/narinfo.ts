@@ -12,7 +12,7 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
     handler: async (request, reply) => {
       const { hash } = request.params;
       if (!isHashPart(hash)) return sendMalformed(reply, '/<32 characters of a store path>.narinfo');
-      const found = await context.narInfos.find(hash);
+      const found = await context.offers.find(hash);
       if (found === undefined) return sendMissing(reply);
       return sendBytes(request, reply, {
         bytes: narInfoOfAnswer(found.answer),

@@ -12,7 +12,7 @@ export interface ExpressLane {
 }
 
 /** Puts the lane between a server and its connections; before it listens. */
-export function openExpressLane(server: Server, context: Pick<ServeContext, 'narInfos' | 'stopping'>): ExpressLane {
+export function openExpressLane(server: Server, context: Pick<ServeContext, 'offers' | 'stopping'>): ExpressLane {
   const connections = new Set<ExpressConnection>();
   const ofSide = new WeakMap<object, ExpressConnection>();
   const takeAsHttp = server.listeners('connection');
@@ -20,7 +20,7 @@ export function openExpressLane(server: Server, context: Pick<ServeContext, 'nar
   const answerStart = new AnswerStart();
   server.on('connection', (socket: Socket) => {
     const connection = new ExpressConnection(socket, {
-      narInfos: context.narInfos,
+      narInfos: context.offers,
       stopping: context.stopping,
       answerStart,
       openHttp: (side) => {

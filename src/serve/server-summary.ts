@@ -1,0 +1,77 @@
+import { stat } from 'node:fs/promises';
+import { systemErrorCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { readValidPublicKeys } from '../mirror/key-rotation.ts';
+import { privateLayout } from '../mirror/layout.ts';
+import { type RootRecord, readRoots } from '../mirror/roots.ts';
+import type { ServerRoot, ServerStatus } from '../mirror/server-status.ts';
+import { formatPublicKey } from '../nix/signature.ts';
+import { hashPartOf } from '../nix/store-path.ts';
+import { ChangeWatch } from './change-watch.ts';
+
+/** What the server says of itself, to people and to programs. Records of roots can be long: they are read again only when one has changed. */
+export class ServerSummary {
+  readonly #directory: string;
+  readonly #storeDir: string;
+  readonly #localStore: boolean;
+  readonly #watch: ChangeWatch;
+  #known: { readonly version: number; readonly roots: Promise<RootsSummary> } | undefined;
+
+  constructor(options: { readonly directory: string; readonly storeDir: string; readonly localStore: boolean }) {
+    this.#directory = options.directory;
+    this.#storeDir = options.storeDir;
+    this.#localStore = options.localStore;
+    const { rootsFolder } = privateLayout(options.directory);
+    this.#watch = new ChangeWatch(() => tokenOf(rootsFolder), { checkMs: CHECK_MS });
+  }
+
+  /** At most a second old. Throws `damage` when a record cannot be read. */
+  async read(): Promise<ServerStatus> {
+    const place = { directory: this.#directory };
+    const version = await this.#watch.version();
+    if (this.#known?.version !== version) {
+      const roots = readRoots(place).then(summarize);
+      this.#known = { version, roots };
+      roots.catch(() => {
+        if (this.#known?.roots === roots) this.#known = undefined;
+      });
+    }
+    const [{ roots, example }, keys] = await Promise.all([this.#known.roots, readValidPublicKeys(place)]);
+    return {
+      format: 1,
+      storeDir: this.#storeDir,
+      publicKeys: keys.map(formatPublicKey),
+      localStore: this.#localStore,
+      roots,
+      ...(example === undefined ? {} : { example }),
+    };
+  }
+}
+
+const CHECK_MS = 500;
+
+interface RootsSummary {
+  readonly roots: readonly ServerRoot[];
+  readonly example: string | undefined;
+}
+
+function summarize(records: readonly RootRecord[]): RootsSummary {
+  const example = records.find(({ complete, rootPaths }) => complete && rootPaths.length > 0)?.rootPaths[0];
+  return {
+    roots: records
+      .slice(0, LIMITS.serverStatusRoots)
+      .map(({ name, scope, complete, paths }) => ({ name, scope, complete, pathCount: paths.length })),
+    example: example === undefined ? undefined : hashPartOf(example),
+  };
+}
+
+/** Records are replaced by renaming, which changes their folder's time. */
+async function tokenOf(folder: string): Promise<string | undefined> {
+  try {
+    const stats = await stat(folder, { bigint: true });
+    return `${stats.ino}:${stats.mtimeNs}`;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return 'none';
+    throw error;
+  }
+}
