@@ -181,6 +181,10 @@ export const LIMITS = {
   /** Each takes a decoder and a packer. */
   sourceTarballsAtOnce: 2,
   sourceTarballsWaiting: 64,
+  sourceTarballsKeptBytes: 1024 * 1024 * 1024,
+  /** Left free on the disk when one is packed. */
+  sourceTarballsSpareBytes: 512 * 1024 * 1024,
+  onlyFoldersKnown: 256,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

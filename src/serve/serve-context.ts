@@ -11,9 +11,11 @@ import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
 import { MissRecorder } from './miss-recorder.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
+import type { findOnlyFolder } from './only-folder.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
+import { SourceTarballs } from './source-tarballs.ts';
 import { TransferBuffers } from './transfer-buffers.ts';
 
 export interface ServeContextOptions {
@@ -41,6 +43,9 @@ export interface ServeContext {
   readonly narInfos: NarInfoCache;
   readonly roots: RecordedRoots;
   readonly misses: MissRecorder;
+  readonly tarballs: SourceTarballs;
+  /** By store path: which trees are nothing but one folder. */
+  readonly onlyFolders: Map<string, ReturnType<typeof findOnlyFolder>>;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
@@ -59,6 +64,7 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const buffers = new TransferBuffers();
   const roots = new RecordedRoots(directory, storeDir);
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
+  const tarballs = new SourceTarballs({ folder: privateLayout(directory).tarballsFolder, files, log });
   return {
     directory,
     storeDir,
@@ -70,6 +76,8 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
     narInfos,
     roots,
     misses,
+    tarballs,
+    onlyFolders: new Map(),
     log,
     stopping,
   };
