@@ -26,6 +26,10 @@ export function describePlan(plan: CollectPlan): string {
     rows.push(['from the local store', String(local), 'signed with the key of the mirror, for no upstream has them']);
   if (plan.unsizedSources > 0)
     rows.push(['sources', plan.unsizedSources.toLocaleString('en-US'), describeSources(plan)]);
+  for (const { name, isHere, files, sizeBytes } of plan.channels) {
+    const size = `${formatCount(files, 'file')} of ${formatBytes(sizeBytes)}`;
+    rows.push([`channel ${name}`, isHere ? '0 B' : formatBytes(sizeBytes), isHere ? `${size} are here already` : size]);
+  }
   if (plan.problems.length > 0) rows.push(['cannot be had', String(plan.problems.length), 'see below']);
   rows.push(
     ['download', `${plan.downloadIsExact ? '' : 'at most '}${formatBytes(plan.downloadBytes)}`, ''],
@@ -56,6 +60,7 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
       storePath: path.storePath,
       ...describeOrigin(path),
     })),
+    channels: plan.channels,
     sources: plan.unsizedSources,
     sourceBytesEstimate: plan.unsizedBytes,
     problems: plan.problems,
