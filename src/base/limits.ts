@@ -9,6 +9,7 @@ export const LIMITS = {
   realisationBytes: 1024 * 1024,
   storePathsListBytes: 512 * 1024 * 1024,
   configBytes: 1024 * 1024,
+  flakeLockBytes: 16 * 1024 * 1024,
   // Collecting
   pathsPerPublishWave: 256,
   // Sources
