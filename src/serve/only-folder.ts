@@ -55,7 +55,7 @@ export const FOLDER_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._+-]{0,150}$/;
 const MAGIC = 'nix-archive-1';
 /** The NAR of a folder with one entry up to where that entry's node begins, and what follows the node. */
 const beforeNode = (name: Buffer): Buffer =>
-  Buffer.concat([
-    ...[MAGIC, '(', 'type', 'directory', 'entry', '(', 'name', name.toString('latin1'), 'node'].map(narString),
-  ]);
+  Buffer.concat(
+    [MAGIC, '(', 'type', 'directory', 'entry', '(', 'name', name.toString('latin1'), 'node'].map(narString),
+  );
 const AFTER_NODE = Buffer.concat([narString(')'), narString(')')]);

@@ -14,8 +14,6 @@ test('gatherMisses leaves out what has come since, and forgets it', async () => 
   try {
     await using mirror = await openMirror(directory, { access: 'write', create: true });
     assert.equal(await gatherMisses(mirror), undefined, 'nobody has served yet');
-    const flake = (name: string) => ({ kind: 'flake', name, count: 1 }) as const;
-    const channel = (name: string) => ({ kind: 'channel', name, count: 1 }) as const;
     const table = openMisses(mirror.layout.missesFile);
     table.add([flake('nixpkgs'), flake('nixpkgs/nixos-99.11'), flake('other'), channel('here'), channel('elsewhere')]);
     table.close();
@@ -43,3 +41,6 @@ test('gatherMisses leaves out what has come since, and forgets it', async () => 
     await rm(directory, { recursive: true, force: true });
   }
 });
+
+const flake = (name: string) => ({ kind: 'flake', name, count: 1 }) as const;
+const channel = (name: string) => ({ kind: 'channel', name, count: 1 }) as const;

@@ -50,7 +50,8 @@ export function githubSuite(nixes: readonly GitHubNix[]): void {
 
       const flakes: TestedFlake[] = [];
       {
-        await using _origin = await github.startIn(site.gap, internet);
+        await using origin = new AsyncDisposableStack();
+        origin.use(await github.startIn(site.gap, internet));
         for (const tested of nixes) {
           const chroot = await tested.chroot();
           const directory = path.join(site.gap.directory, `flake-${flakes.length}`);
@@ -61,7 +62,8 @@ export function githubSuite(nixes: readonly GitHubNix[]): void {
         }
       }
       for (const flake of flakes) {
-        await using _quiet = await expectNoAttempts(site, flake);
+        await using quiet = new AsyncDisposableStack();
+        quiet.use(await expectNoAttempts(site, flake));
         await using inside = await openInside(site, crossing, flake);
         assert.equal(await inside.build(), 'one one one pinned hello-2.12', flake.whose);
       }
@@ -74,10 +76,11 @@ export function githubSuite(nixes: readonly GitHubNix[]): void {
       await site.gap.run(nixferryCommand, ['import', later, '--mirror', site.mirror]);
 
       for (const flake of flakes) {
-        const before = `${flake.directory}-before`;
-        await cp(flake.directory, before, { recursive: true });
+        const unmoved = `${flake.directory}-before`;
+        await cp(flake.directory, unmoved, { recursive: true });
         {
-          await using _quiet = await expectNoAttempts(site, flake);
+          await using quiet = new AsyncDisposableStack();
+          quiet.use(await expectNoAttempts(site, flake));
           await using inside = await openInside(site, crossing, flake);
           const said = await inside.relock();
           for (const name of ['nixpkgs', 'words', 'tools', 'tools/words'])
@@ -95,13 +98,15 @@ export function githubSuite(nixes: readonly GitHubNix[]): void {
           assert.match(stdout, new RegExp(`asked \\S+/acme/nixpkgs/(?:archive|tarball)/${second.nixpkgs}`));
         }
         {
-          await using _origin = await github.startIn(site.gap, internet);
-          await using outside = await openOutside(site, github, flake.chroot, before);
+          await using origin = new AsyncDisposableStack();
+          origin.use(await github.startIn(site.gap, internet));
+          await using outside = await openOutside(site, github, flake.chroot, unmoved);
           await outside.nix('flake', 'update');
-          assert.equal(await readFile(path.join(before, 'flake.lock'), 'utf8'), relocked, flake.whose);
+          assert.equal(await readFile(path.join(unmoved, 'flake.lock'), 'utf8'), relocked, flake.whose);
         }
         {
-          await using _quiet = await expectNoAttempts(site, flake);
+          await using quiet = new AsyncDisposableStack();
+          quiet.use(await expectNoAttempts(site, flake));
           await using inside = await openInside(site, crossing, flake);
           assert.equal(await inside.build(), 'two two one pinned hello-2.13', flake.whose);
           assert.equal(await readFile(path.join(flake.directory, 'flake.lock'), 'utf8'), relocked, flake.whose);
@@ -120,8 +125,8 @@ interface TestedFlake {
 
 /** Fails at the end if anything tried to leave meanwhile; whoever sees GitHub may also look for others. */
 async function expectNoAttempts({ gap }: Site, { whose }: TestedFlake): Promise<AsyncDisposable> {
-  const before = await gap.attemptsToLeave();
-  return { [Symbol.asyncDispose]: async () => assert.equal(await gap.attemptsToLeave(), before, whose) };
+  const attempts = await gap.attemptsToLeave();
+  return { [Symbol.asyncDispose]: async () => assert.equal(await gap.attemptsToLeave(), attempts, whose) };
 }
 
 /** With no network card but loopback, Nix up to 2.3x believes that fetching is useless. */
