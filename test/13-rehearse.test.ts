@@ -13,6 +13,7 @@ import type { RootOutcome } from '../src/rehearse/outcome.ts';
 import { makeNixClosure, writeRelease } from './support/nix-closure.ts';
 import { nixferryCommand } from './support/nixferry.ts';
 import { openPackageCrossing, type PackageCrossing } from './support/package-crossing.ts';
+import { writePinnedProject } from './support/pinned-project.ts';
 import type { RunOptions, RunResult } from './support/run.ts';
 import { serveDirectory } from './support/static-server.ts';
 
@@ -96,6 +97,18 @@ suite('a configuration that is rehearsed before it is packed', { timeout: 600_00
     const evaluations = roots[0]?.targets.slice(1).map(({ evaluation }) => evaluation) ?? [];
     assert.deepEqual(new Set(evaluations), new Set(['same']));
     assert.equal(evaluations.length, 2);
+  });
+
+  test('whose inputs are pinned has them before it is evaluated, whether or not this Nix asks caches for them', async () => {
+    const pinned = path.join(crossing.connected.directory, 'pinned-mirror');
+    const project = await writePinnedProject(crossing);
+    await collect(pinned, ['-f', path.join(project, 'default.nix'), '--scope', 'reconfigure']);
+    const { verdict, roots } = verdictOf(await rehearse(['--mirror', pinned, '--json']));
+    assert.equal(verdict, 'complete');
+    assert.deepEqual(
+      roots[0]?.targets.map(({ evaluation }) => evaluation),
+      ['none', 'same'],
+    );
   });
 
   test('is found to lack an output that was removed, and who wants it is said', async () => {

@@ -9,6 +9,7 @@ export const LIMITS = {
   realisationBytes: 1024 * 1024,
   storePathsListBytes: 512 * 1024 * 1024,
   configBytes: 1024 * 1024,
+  flakeLockBytes: 16 * 1024 * 1024,
   // Collecting
   pathsPerPublishWave: 256,
   // Sources
@@ -214,6 +215,10 @@ export const LIMITS = {
   localTransfersWaiting: 512,
   localStoreCacheBytes: 16 * 1024 * 1024,
   localStoreDamagedPaths: 10_000,
+  sourceTarballsKeptBytes: 1024 * 1024 * 1024,
+  /** Left free on the disk when one is packed. */
+  sourceTarballsSpareBytes: 512 * 1024 * 1024,
+  onlyFoldersKnown: 256,
   missLogLinesPerSecond: 20,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.

@@ -19,6 +19,7 @@ import { NixFormatError, type PublicKey, parseStorePath, type StorePath } from '
 import type { ReadDerivation } from '../sources/mirror-lists.ts';
 import type { SourceSupply } from '../sources/source-supply.ts';
 import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
+import { findChannelRelease } from '../upstream/channel-release.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
 import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
 import { resolveAllSources } from './all-sources.ts';
@@ -144,6 +145,8 @@ export async function openCollecting(
         trustedKeys: await trustedKeys(mirror),
         compare,
         carries,
+        findChannel: (name) =>
+          findChannelRelease(name, { http, channelsBase: channelsBaseOf(options, config), signal }),
         onProgress,
         signal,
       });

@@ -35,6 +35,10 @@ export function describePlan(plan: CollectPlan): string {
       String(new Set(repositories).size),
       'of git; how large one is, is known only when it is fetched',
     ]);
+  for (const { name, isHere, files, sizeBytes } of plan.channels) {
+    const size = `${formatCount(files, 'file')} of ${formatBytes(sizeBytes)}`;
+    rows.push([`channel ${name}`, isHere ? '0 B' : formatBytes(sizeBytes), isHere ? `${size} are here already` : size]);
+  }
   if (plan.problems.length > 0) rows.push(['cannot be had', String(plan.problems.length), 'see below']);
   rows.push(
     ['download', `${plan.downloadIsExact ? '' : 'at most '}${formatBytes(plan.downloadBytes)}`, ''],
@@ -66,6 +70,7 @@ export function planFields(plan: CollectPlan): Record<string, unknown> {
       storePath: path.storePath,
       ...describeOrigin(path),
     })),
+    channels: plan.channels,
     sources: plan.unsizedSources,
     sourceBytesEstimate: plan.unsizedBytes,
     problems: plan.problems,

@@ -5,9 +5,11 @@ import type { Mirror } from '../mirror/mirror.ts';
 import type { Scope } from '../mirror/roots.ts';
 import type { HashPart, NarInfo, PublicKey, StorePath } from '../nix/index.ts';
 import type { SourceAttempt, SourceSupply } from '../sources/source-supply.ts';
+import type { ChannelRelease } from '../upstream/channel-release.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { KnownSources } from './known-sources.ts';
 import { downloadBytesOf, type FoundPath, narSizeBytesOf, PathFinder, type PlannedPath } from './path-finder.ts';
+import { type PlannedChannel, planChannels } from './plan-channels.ts';
 import { type CarryOptions, type PlannedRoot, planRoot, type ReadDerivation } from './plan-root.ts';
 import { RealisationFinder, type RealisationSource } from './realisation-finder.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
@@ -44,6 +46,8 @@ export interface CollectProblem {
 
 export interface CollectPlan {
   readonly roots: readonly PlannedRoot[];
+  /** The files of channels' releases, which are no paths of a cache. */
+  readonly channels: readonly PlannedChannel[];
   readonly toFetch: readonly PlannedPath[];
   readonly present: ReadonlySet<StorePath>;
   readonly problems: readonly CollectProblem[];
@@ -77,6 +81,8 @@ export interface PlanInputs {
   /** Which scopes to work out beside the one that is carried, to compare. */
   readonly compare?: readonly Scope[];
   readonly carries?: CarryOptions;
+  /** Asked for what channels among the roots have besides their paths; nothing of that is counted unless given. */
+  readonly findChannel?: (name: string) => Promise<ChannelRelease>;
   readonly onProgress: OnProgress;
   readonly signal: AbortSignal;
 }
@@ -127,12 +133,15 @@ export async function planCollect(inputs: PlanInputs): Promise<CollectPlan> {
   for (const { carried } of planned) for (const [path, { found }] of carried.paths) wanted.set(path, found);
   const toFetch = inTopologicalOrder(wanted);
   const problems = new Map(planned.flatMap(({ carried }) => carried.problems).map((one) => [one.storePath, one]));
+  const channels = await planChannels(inputs);
+  const channelBytes = channels.reduce((sum, { isHere, sizeBytes }) => sum + (isHere ? 0 : sizeBytes), 0);
   return {
     roots: planned,
+    channels,
     toFetch,
     present: new Set([...wanted.values()].filter(({ kind }) => kind === 'present').map(({ storePath }) => storePath)),
     problems: [...problems.values()].sort((a, b) => (a.storePath < b.storePath ? -1 : 1)),
-    downloadBytes: toFetch.reduce((sum, path) => sum + downloadBytesOf(path), 0),
+    downloadBytes: toFetch.reduce((sum, path) => sum + downloadBytesOf(path), channelBytes),
     downloadIsExact: toFetch.every(hasExactSize),
     ...estimateUnsized(planned, toFetch),
     unpackedBytes: [...wanted.values()].reduce((sum, path) => sum + narSizeBytesOf(path), 0),

@@ -39,6 +39,8 @@ export interface PrivateLayout {
   readonly indexFile: string;
   readonly flatFilesFile: string;
   readonly missesFile: string;
+  /** Made by whoever serves, and again when they are removed. */
+  readonly tarballsFolder: string;
   readonly secretKeyFile: string;
   readonly publicKeyFile: string;
   readonly formerKeysFolder: string;
@@ -63,6 +65,7 @@ export function privateLayout(directory: string): PrivateLayout {
     indexFile: join(folder, 'index.sqlite'),
     flatFilesFile: join(folder, 'flat-files.sqlite'),
     missesFile: join(folder, 'misses.sqlite'),
+    tarballsFolder: join(folder, 'tarballs'),
     secretKeyFile: join(folder, 'keys', 'secret'),
     publicKeyFile: join(folder, 'keys', 'public'),
     formerKeysFolder: join(folder, 'keys', 'former'),

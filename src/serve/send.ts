@@ -2,6 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { StoredFile } from '../mirror/storage.ts';
 import { etagOfFile, matchesIfNoneMatch, matchesIfRange } from './etag.ts';
+import type { OpenedFile } from './opened-file.ts';
 import { parseRange } from './range.ts';
 import { type FilePart, sendFileBody } from './send-file-body.ts';
 import { formatSendfileValue, type SendfileHeader } from './sendfile-header.ts';
@@ -46,7 +47,17 @@ export async function sendFile(
 ): Promise<FastifyReply | undefined> {
   if (context.sendfileHeader !== undefined) return sendByProxy(context, context.sendfileHeader, reply, answer);
   const file = await context.files.open(answer.name);
-  if (file === undefined) return sendMissing(reply);
+  return file === undefined ? sendMissing(reply) : sendOpenedFile(context, request, reply, answer, file);
+}
+
+/** The same for a file that is open already, which is closed then; `name` is for the log. */
+export async function sendOpenedFile(
+  context: ServeContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  answer: FileAnswer,
+  file: OpenedFile,
+): Promise<FastifyReply | undefined> {
   const part = setHead(request, reply, answer, file);
   if (part === undefined) {
     file.close();

@@ -13,10 +13,12 @@ import { LocalStore } from './local-store.ts';
 import { MissRecorder } from './miss-recorder.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
 import { type NarInfoOffers, offerNarInfos } from './narinfo-offers.ts';
+import type { findOnlyFolder } from './only-folder.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
 import { ServerSummary } from './server-summary.ts';
+import { SourceTarballs } from './source-tarballs.ts';
 import { TransferBuffers } from './transfer-buffers.ts';
 
 export interface ServeContextOptions {
@@ -51,6 +53,9 @@ export interface ServeContext {
   readonly roots: RecordedRoots;
   readonly summary: ServerSummary;
   readonly misses: MissRecorder;
+  readonly tarballs: SourceTarballs;
+  /** By store path: which trees are nothing but one folder. */
+  readonly onlyFolders: Map<string, ReturnType<typeof findOnlyFolder>>;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
@@ -72,6 +77,7 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const roots = new RecordedRoots(directory, storeDir);
   const summary = new ServerSummary({ directory, storeDir, localStore: localStore !== undefined });
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
+  const tarballs = new SourceTarballs({ folder: privateLayout(directory).tarballsFolder, files, log });
   return {
     directory,
     storeDir,
@@ -86,6 +92,8 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
     roots,
     summary,
     misses,
+    tarballs,
+    onlyFolders: new Map(),
     log,
     stopping,
   };

@@ -1,6 +1,6 @@
 // src/serve answers HTTP: server.ts starts and stops, app.ts wires, endpoints/ holds one file per kind of answer, express/ the short way
-// for what is asked most. It reads the mirror and never writes it but for the list of what was asked for in vain, opens no connection of its own, and keeps nothing that the disk does not
-// say. This file is all that the endpoints see of the disk.
+// for what is asked most. It reads the mirror and never writes it but for the list of what was asked for in vain and tarballs that it can pack again, opens no connection of its own, and keeps
+// nothing that the disk does not say. This file is all that the endpoints see of the disk.
 import type { Stats } from 'node:fs';
 import { lstat, realpath, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';

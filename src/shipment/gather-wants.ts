@@ -4,11 +4,13 @@ import { NixferryError } from '../base/errors.ts';
 import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import { channelPointerName } from '../mirror/channels.ts';
+import { readEvaluationInputs } from '../mirror/evaluation-inputs.ts';
 import { findFlatFiles } from '../mirror/flat-files.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type Miss, openMisses } from '../mirror/misses.ts';
 import { REPOSITORY_POINTER } from '../mirror/repositories.ts';
 import { repositoryFile } from '../mirror/repository-address.ts';
+import { listServedFlakes } from '../mirror/served-flakes.ts';
 import {
   baseNameOf,
   type Hash,
@@ -28,7 +30,8 @@ export async function gatherMisses(mirror: Mirror): Promise<readonly Miss[] | un
   try {
     const wanted: Miss[] = [];
     const fulfilled: Miss[] = [];
-    for (const miss of table.list()) ((await isHere(mirror, miss)) ? fulfilled : wanted).push(miss);
+    const flakes = listServedFlakes(await readEvaluationInputs(mirror, mirror.storeDir)).byName;
+    for (const miss of table.list()) ((await isHere(mirror, flakes, miss)) ? fulfilled : wanted).push(miss);
     table.remove(fulfilled);
     return wanted;
   } finally {
@@ -36,7 +39,7 @@ export async function gatherMisses(mirror: Mirror): Promise<readonly Miss[] | un
   }
 }
 
-async function isHere(mirror: Mirror, { kind, name }: Miss): Promise<boolean> {
+async function isHere(mirror: Mirror, flakes: ReadonlyMap<string, unknown>, { kind, name }: Miss): Promise<boolean> {
   switch (kind) {
     case 'narinfo':
       return mirror.hasPath(name as HashPart);
@@ -47,7 +50,7 @@ async function isHere(mirror: Mirror, { kind, name }: Miss): Promise<boolean> {
     case 'repository':
       return (await mirror.storage.stat(repositoryFile(`${name}.git`, REPOSITORY_POINTER))) !== undefined;
     case 'flake':
-      return false;
+      return flakes.has(name);
   }
 }
 

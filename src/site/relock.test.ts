@@ -55,10 +55,49 @@ test('relock leaves the lock as it was when Nix refuses the new one, or the mirr
   assert.deepEqual(await readFile(flake.file), before);
 });
 
-test('relock says what to do when the flake was never locked', async () => {
+test('relock says what to do when the flake was never locked and asks for nothing that was shipped', async () => {
   await using flake = await makeFlake();
   await rm(flake.file);
   await assert.rejects(flake.relock({ shipped: [NEW] }), { code: 'usage' });
+});
+
+test('relock locks an input that flake.nix has anew or asks for otherwise, and nothing where one of these was not shipped', async () => {
+  await using flake = await makeFlake();
+  const next = { ...ORIGINAL, ref: 'nixos-00.05' };
+  const declared = { nixpkgs: { url: 'github:NixOS/nixpkgs/nixos-00.05' } };
+  assert.deepEqual((await flake.relock({ shipped: [NEW], declared })).changed, [
+    { name: 'nixpkgs', from: 'old', to: 'x' },
+  ]);
+  const { nodes } = await flake.lock();
+  assert.deepEqual(nodes['nixpkgs_2'], { inputs: { own: 'own' }, locked: lockedAt('x', 99), original: next });
+
+  const elsewhere = { nixpkgs: { url: 'github:NixOS/nixpkgs/nowhere' } };
+  assert.deepEqual(await flake.relock({ shipped: [NEW], declared: elsewhere, inputs: ['nixpkgs'] }), {
+    changed: [],
+    unchanged: [],
+    unresolved: ['nixpkgs'],
+  });
+
+  await rm(flake.file);
+  const again = await flake.relock({ shipped: [NEW], declared });
+  assert.deepEqual(again.changed, [{ name: 'nixpkgs', from: undefined, to: 'x' }]);
+  await rm(flake.file);
+  const more = { ...declared, more: { url: 'github:a/more' } };
+  assert.deepEqual(await flake.relock({ shipped: [NEW], declared: more }), {
+    changed: [],
+    unchanged: [],
+    unresolved: ['more'],
+  });
+  await assert.rejects(readFile(flake.file), { code: 'ENOENT' });
+});
+
+test('relock tells Nix what a shipped input takes in turn, and leaves what follows another input', async () => {
+  await using flake = await makeFlake();
+  const nested = ['nixpkgs/utils', 'nixpkgs/shared'];
+  const result = await flake.relock({ shipped: [NEW], inputs: ['nixpkgs'], nested });
+  assert.deepEqual(result.changed, [{ name: 'nixpkgs', from: 'old', to: 'new' }]);
+  assert.match(flake.calls[0] ?? '', / --override-input nixpkgs\/utils http:\/\/ferry:8080\/sources\/30\//);
+  assert.ok(!flake.calls[0]?.includes('nixpkgs/shared'));
 });
 
 interface RelockCase {
@@ -66,8 +105,12 @@ interface RelockCase {
   readonly inputs?: readonly string[];
   /** The command that Nix fails at. */
   readonly refuses?: string;
-  /** What Nix finds in the mirror's tarball. */
+  /** What Nix finds in the mirror's tarball; what was asked for unless given. */
   readonly narHash?: string;
+  /** As flake.nix has it. */
+  readonly declared?: unknown;
+  /** Names of what the shipped inputs take in turn. */
+  readonly nested?: readonly string[];
 }
 
 function lockOf(nixpkgs: unknown, key: string) {
@@ -82,31 +125,40 @@ async function makeFlake() {
   const directory = await mkdtemp(join(tmpdir(), 'nixferry-relock-'));
   const file = join(directory, 'flake.lock');
   const calls: string[] = [];
-  await writeFile(file, JSON.stringify(lockOf({ locked: OLD, original: ORIGINAL }, 'nixpkgs')));
+  await writeFile(
+    file,
+    JSON.stringify(lockOf({ inputs: { shared: ['other'] }, locked: OLD, original: ORIGINAL }, 'nixpkgs')),
+  );
   return {
     file,
     calls,
     lock: async () => JSON.parse(await readFile(file, 'utf8')) as { nodes: Record<string, unknown> },
-    relock: ({ shipped, inputs = [], refuses = '', narHash = 'sha256-new' }: RelockCase) =>
-      relock({
+    relock: ({ shipped, inputs = [], refuses = '', narHash, declared, nested = [] }: RelockCase) => {
+      calls.length = 0;
+      return relock({
         directory,
         inputs,
-        list: listOf(shipped),
+        list: listOf(shipped, nested),
         url: 'http://ferry:8080/',
         runNix: async (_program, args) => {
+          if (args.includes('eval')) return Buffer.from(JSON.stringify(declared ?? {}));
           calls.push(args.join(' '));
           if (refuses !== '' && args.includes(refuses)) throw new NixferryError('nix-failed', 'no');
-          if (!args.includes('lock')) return;
-          const reference = { type: 'tarball', url: 'http://ferry:8080/sources/20/x.tar.gz' };
-          const node = { inputs: { own: 'own' }, locked: { ...reference, narHash }, original: reference };
+          const [, modified] = /--override-input nixpkgs \S+\/sources\/(\d+)\//.exec(args.join(' ')) ?? [];
+          if (modified === undefined) return Buffer.of();
+          const reference = { type: 'tarball', url: `http://ferry:8080/sources/${modified}/x.tar.gz` };
+          const found = narHash ?? `sha256-${modified === '99' ? 'x' : 'new'}`;
+          const node = { inputs: { own: 'own' }, locked: { ...reference, narHash: found }, original: reference };
           await writeFile(file, JSON.stringify(lockOf(node, 'nixpkgs_2')));
+          return Buffer.of();
         },
-      }),
+      });
+    },
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
   };
 }
 
-function listOf(shipped: readonly FlakeReference[]): EvaluationInputsList {
+function listOf(shipped: readonly FlakeReference[], nested: readonly string[]): EvaluationInputsList {
   const inputs = shipped.map((locked) => ({
     kind: 'flake' as const,
     name: 'nixpkgs',
@@ -122,6 +174,13 @@ function listOf(shipped: readonly FlakeReference[]): EvaluationInputsList {
     locked: lockedAt('x', 99),
     original: elsewhere,
   };
+  const inner = nested.map((name) => ({
+    kind: 'flake' as const,
+    name,
+    path: `${'1'.repeat(32)}-source` as StorePathBaseName,
+    locked: lockedAt('inner', 30),
+    original: { type: 'github', owner: 'a', repo: name },
+  }));
   const root = { name: 'web01', request: 'web01', complete: true };
-  return { format: 1, storeDir: '/nix/store', roots: [{ id: 'a', ...root, inputs: [newest, ...inputs] }] };
+  return { format: 1, storeDir: '/nix/store', roots: [{ id: 'a', ...root, inputs: [newest, ...inputs, ...inner] }] };
 }

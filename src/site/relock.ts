@@ -1,12 +1,13 @@
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
 import { NixferryError } from '../base/errors.ts';
-import { readFileIfExists, writeFileAtomic } from '../base/files.ts';
-import { LIMITS } from '../base/limits.ts';
+import { writeFileAtomic } from '../base/files.ts';
 import type { NixProgram } from '../evaluate/nix-command.ts';
 import type { EvaluationInputsList } from '../mirror/evaluation-inputs.ts';
-import type { FlakeReference, RootEvaluationInput } from '../mirror/roots.ts';
+import type { RootEvaluationInput } from '../mirror/roots.ts';
+import { type ChosenInput, chooseRevisions, isMoved, modifiedOf } from './choose-revisions.ts';
+import { readDeclaredInputs } from './flake-references.ts';
+import { formatLock, inputAt, type Lock, type LockNode, readLock } from './lock-file.ts';
 
 export interface RelockOptions {
   /** Holds flake.nix and flake.lock. */
@@ -18,54 +19,56 @@ export interface RelockOptions {
   /** Where the mirror is served. */
   readonly url: string;
   /** Runs Nix; throws NixferryError `nix-failed` when it exits non-zero. */
-  runNix(program: NixProgram, args: readonly string[], purpose: string): Promise<unknown>;
+  runNix(program: NixProgram, args: readonly string[], purpose: string): Promise<Buffer>;
 }
 
 export interface RelockResult {
   readonly changed: readonly RelockedInput[];
   /** Are at the newest revision already. */
   readonly unchanged: readonly string[];
-  /** Inputs that stay as they are, for no shipment has brought any revision of them. */
+  /** Inputs that stay as they are, for no shipment has brought any revision of them. Where one of these was never locked, nothing is changed. */
   readonly unresolved: readonly string[];
 }
 
 export interface RelockedInput {
   readonly name: string;
-  /** Revision or hash. */
-  readonly from: string;
+  /** Revision or hash; undefined for what was not locked before. */
+  readonly from: string | undefined;
   readonly to: string;
 }
 
 /**
  * Moves inputs of a flake to the newest revisions that shipments have brought, whatever their type: Nix works out the new graph with the mirror's tarballs in their place; then the
  * lock is given back what the inputs really are, so that it holds outside as well. The lock stays as it was when anything fails.
- * @throws NixferryError `usage` without a lock or for an input that it has not; `damage` when the mirror's tree is not what the lock would say; `nix-failed`.
+ * @throws NixferryError `usage` for an input that the flake has not, and where there is no lock and nothing to make one of; `damage` when the mirror's tree is not what the lock would say; `nix-failed`.
  */
 export async function relock(options: RelockOptions): Promise<RelockResult> {
-  const { directory, url, runNix } = options;
+  const { directory, inputs, list, url, runNix } = options;
   const file = join(directory, 'flake.lock');
   const before = await readLock(file);
-  const choice = chooseRevisions(before.lock, options);
-  const { changed } = choice;
-  const result = {
-    changed: changed.map(({ name, node, shipped }) => ({
-      name,
-      from: revisionOf(node.locked),
-      to: revisionOf(shipped.locked),
-    })),
-    unchanged: choice.unchanged,
-    unresolved: choice.unresolved,
-  };
-  if (changed.length === 0) return result;
-  const overrides = changed.flatMap(({ name, shipped }) => ['--override-input', name, tarballOf(shipped, url)]);
+  const declared = await readDeclared(options);
+  const { chosen, unchanged, unresolved, canLock } = chooseRevisions(before.lock, { names: inputs, declared, list });
+  if (!canLock) return { changed: [], unchanged, unresolved };
+  const changed = chosen.filter(isMoved).map((input) => ({
+    name: input.name,
+    from: input.before === undefined ? undefined : revisionOf(input.before.locked),
+    to: revisionOf(input.shipped.locked),
+  }));
+  const result = { changed, unchanged, unresolved };
+  if (chosen.length === 0) {
+    if (before.bytes === undefined) throw neverLocked(file);
+    return result;
+  }
+  const overrides = chosen.flatMap(({ name, shipped }) => ['--override-input', name, tarballOf(shipped, url)]);
   try {
     await runNix('nix', [...FLAKES, 'flake', 'lock', directory, ...overrides], `locking ${directory}`);
     const { lock } = await readLock(file);
-    for (const { name, node, shipped } of changed) restore(lock, name, node, shipped);
-    await writeFileAtomic(file, `${JSON.stringify(lock, undefined, 2)}\n`);
+    for (const input of chosen) restore(lock, input);
+    await writeFileAtomic(file, formatLock(lock));
     await runNix('nix', [...FLAKES, 'flake', 'metadata', directory, '--no-update-lock-file'], `checking ${file}`);
   } catch (error) {
-    await writeFileAtomic(file, before.bytes);
+    if (before.bytes === undefined) await rm(file, { force: true });
+    else await writeFileAtomic(file, before.bytes);
     throw error;
   }
   return result;
@@ -74,94 +77,47 @@ export async function relock(options: RelockOptions): Promise<RelockResult> {
 // A machine with no network but loopback, or one whose LAN Nix takes for none, would fetch nothing.
 const FLAKES = ['--extra-experimental-features', 'nix-command flakes', '--option', 'substitute', 'true'];
 
-const node = z.looseObject({
-  inputs: z.record(z.string(), z.union([z.string(), z.array(z.string())])).optional(),
-  locked: z.record(z.string(), z.unknown()).optional(),
-  original: z.record(z.string(), z.unknown()).optional(),
-});
-const lockFile = z.looseObject({ nodes: z.record(z.string(), node), root: z.string() });
-type Lock = z.infer<typeof lockFile>;
-type LockNode = z.infer<typeof node>;
+function neverLocked(file: string): NixferryError {
+  return new NixferryError(
+    'usage',
+    `there is no ${file}, and nothing that the flake names is to be taken from a shipment`,
+    {
+      hint: 'what asks the registry is locked by Nix itself: nix flake lock; name the folder of another flake with --flake',
+    },
+  );
+}
 
-async function readLock(file: string): Promise<{ readonly bytes: Buffer; readonly lock: Lock }> {
-  const bytes = await readFileIfExists(file, LIMITS.configBytes * 16);
-  if (bytes === undefined) {
-    throw new NixferryError('usage', `there is no ${file}`, {
-      hint: 'name the folder of a flake that was locked; one that never was takes its inputs from the mirror by name: inputs.nixpkgs.url = "nixpkgs"',
-    });
+/** Evaluates nothing but the inputs. A flake.nix that cannot be read is told of when Nix locks it. */
+async function readDeclared({ directory, runNix }: RelockOptions): Promise<ReturnType<typeof readDeclaredInputs>> {
+  const file = join(directory, 'flake.nix');
+  try {
+    const args = [...FLAKES, 'eval', '--json', '--file', file, 'inputs'];
+    return readDeclaredInputs(JSON.parse((await runNix('nix', args, `reading ${file}`)).toString('utf8')));
+  } catch (error) {
+    const isAnswer = error instanceof SyntaxError || (error instanceof NixferryError && error.code === 'nix-failed');
+    if (!isAnswer) throw error;
+    return new Map();
   }
-  const lock = lockFile.safeParse(parseJson(bytes));
-  if (lock.success) return { bytes, lock: lock.data };
-  throw new NixferryError('damage', `${file} is no lock of a flake: ${lock.error.issues[0]?.message ?? 'not JSON'}`);
-}
-
-interface ChosenInput {
-  readonly name: string;
-  readonly node: LockNode;
-  readonly shipped: RootEvaluationInput;
-}
-
-function chooseRevisions(lock: Lock, { inputs, list }: RelockOptions) {
-  const own = lock.nodes[lock.root]?.inputs ?? {};
-  for (const name of inputs) {
-    if (own[name] !== undefined) continue;
-    const hint = `it has: ${Object.keys(own).join(', ')}`;
-    throw new NixferryError('usage', `the flake has no input ${name} in its lock`, { hint });
-  }
-  const changed: ChosenInput[] = [];
-  const unchanged: string[] = [];
-  const unresolved: string[] = [];
-  for (const [name, key] of Object.entries(own)) {
-    const found = typeof key === 'string' ? lock.nodes[key] : undefined;
-    // What follows another input is that one, and a folder beside the flake moves with it.
-    if (found?.locked === undefined || found.original?.['type'] === 'path') continue;
-    if (inputs.length > 0 && !inputs.includes(name)) continue;
-    const shipped = newestOf(found, list);
-    if (shipped === undefined) unresolved.push(name);
-    else if (shipped.locked?.['narHash'] === found.locked['narHash']) unchanged.push(name);
-    else changed.push({ name, node: found, shipped });
-  }
-  return { changed, unchanged, unresolved };
-}
-
-/** Of all that was asked for in the same words, what was modified last. */
-function newestOf({ original }: LockNode, { roots }: EvaluationInputsList): RootEvaluationInput | undefined {
-  const shipped = roots
-    .flatMap(({ inputs }) => inputs)
-    .filter((input) => input.locked !== undefined && isDeepStrictEqual({ ...input.original }, { ...original }));
-  return shipped.toSorted((a, b) => modifiedOf(b) - modifiedOf(a))[0];
-}
-
-function modifiedOf({ locked }: RootEvaluationInput): number {
-  const modified = locked?.['lastModified'];
-  return typeof modified === 'number' ? modified : 1;
 }
 
 function tarballOf(shipped: RootEvaluationInput, url: string): string {
   return `${url.replace(/\/+$/, '')}/sources/${modifiedOf(shipped)}/${shipped.path.slice(0, 32)}.tar.gz`;
 }
 
-function restore(lock: Lock, name: string, before: LockNode, { locked }: RootEvaluationInput): void {
-  const key = lock.nodes[lock.root]?.inputs?.[name];
-  const changed = typeof key === 'string' ? lock.nodes[key] : undefined;
-  if (changed?.locked?.['narHash'] !== locked?.['narHash'] || changed === undefined) {
+/** What an input took in turn may be gone in the revision that was chosen: then there is nothing to say of it. */
+function restore(lock: Lock, { name, shipped }: ChosenInput): void {
+  const found = inputAt(lock, name);
+  if (found === undefined || found === 'follows') return;
+  if (found.locked?.['narHash'] !== shipped.locked?.['narHash']) {
     throw new NixferryError('damage', `the mirror's tree of ${name} is not what was locked when it was shipped`, {
       hint: 'type on the server: nixferry verify',
     });
   }
-  changed.locked = { ...locked };
-  changed.original = { ...before.original };
+  found.locked = { ...shipped.locked };
+  found.original = { ...shipped.original };
 }
 
-function revisionOf(locked: FlakeReference | LockNode['locked']): string {
+function revisionOf(locked: LockNode['locked']): string {
   const revision = locked?.['rev'] ?? locked?.['narHash'];
   return typeof revision === 'string' ? revision : 'unknown';
-}
-
-function parseJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
-  }
 }

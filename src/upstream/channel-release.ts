@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +32,8 @@ export interface ChannelRelease {
   address(file: string): string;
   /** Undefined where there is no such file. Throws HttpError, and what keeps a file from being read. */
   read(file: string): Promise<Buffer | undefined>;
+  /** Undefined where there is no such file, or nobody says how long it is. Throws as `read` does. */
+  sizeBytes(file: string): Promise<number | undefined>;
 }
 
 export interface ChannelReleaseOptions {
@@ -46,7 +49,13 @@ export async function findChannelRelease(name: string, options: ChannelReleaseOp
   if (/^https?:\/\//i.test(base)) return followChannel(name, `${base}/${name}`, options);
   const folder = join(/^file:/i.test(base) ? fileURLToPath(base) : base, name);
   const address = (file: string) => join(folder, file);
-  return { name, release: undefined, address, read: (file) => readWhole(address(file), options.signal) };
+  return {
+    name,
+    release: undefined,
+    address,
+    read: (file) => readWhole(address(file), options.signal),
+    sizeBytes: async (file) => (await statIfThere(address(file)))?.size,
+  };
 }
 
 async function followChannel(
@@ -73,6 +82,12 @@ async function followChannel(
       });
       return status === 200 ? bytes : undefined;
     },
+    sizeBytes: async (file) => {
+      const { status, headers, body } = await http.get(address(file), { signal, accept: NOT_THERE });
+      body.cancel();
+      const length = Number(headers['content-length'] ?? Number.NaN);
+      return status === 200 && Number.isSafeInteger(length) && length >= 0 ? length : undefined;
+    },
   };
 }
 
@@ -83,11 +98,17 @@ const NOT_THERE = [403, 404, 410];
 export const RELEASE_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,150}$/;
 
 async function readWhole(file: string, signal: AbortSignal): Promise<Buffer | undefined> {
+  const stats = await statIfThere(file);
+  if (stats === undefined) return undefined;
+  if (stats.size > LIMITS.channelFileBytes) {
+    throw new NixferryError('damage', `${showUrl(file)} is larger than any file of a channel`);
+  }
+  return readFile(file, { signal });
+}
+
+async function statIfThere(file: string): Promise<Stats | undefined> {
   try {
-    if ((await stat(file)).size > LIMITS.channelFileBytes) {
-      throw new NixferryError('damage', `${showUrl(file)} is larger than any file of a channel`);
-    }
-    return await readFile(file, { signal });
+    return await stat(file);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;

@@ -1,4 +1,4 @@
-// Channels and flakes behind the gap with the Nix of Debian's newer releases; both know lockable tarballs.
+// Channels, flakes and pinned projects behind the gap with the Nix of Debian's newer releases; both know lockable tarballs.
 
 import { offlineEvaluationSuite } from '../support/offline-evaluation-suite.ts';
 import { debianChroot } from './debian-chroot.ts';
@@ -7,7 +7,8 @@ offlineEvaluationSuite(
   (['trixie', 'sid'] as const).map((release) => ({
     whose: `Debian ${release}`,
     chroot: () => debianChroot(release),
-    runsNixferry: false,
+    isOfThisMachine: false,
     locksTarballs: true,
+    asksForHashes: release === 'sid',
   })),
 );

@@ -9,6 +9,7 @@ import { EXIT } from '../../src/base/errors.ts';
 import { makeNixClosure } from '../support/nix-closure.ts';
 import { nixferryCommand } from '../support/nixferry.ts';
 import { openPackageCrossing, type PackageCrossing } from '../support/package-crossing.ts';
+import { writePinnedProject } from '../support/pinned-project.ts';
 import { debianChroot } from './debian-chroot.ts';
 
 const CHANNEL_VARIANT = 'programs.fish.enable = true;';
@@ -27,6 +28,9 @@ suite('what was collected, rehearsed with a newer Nix', () => {
     const collect = ['collect', '--no-probes', '--variant', CHANNEL_VARIANT, ...crossing.trust, '--mirror', mirror];
     await nixferry([...collect, crossing.origin.installable]);
     await nixferry([...collect, ...crossing.channelRoot]);
+    const pinned = path.join(await writePinnedProject(crossing), 'default.nix');
+    const plain = ['collect', ...crossing.trust, '--mirror', mirror];
+    await nixferry([...plain, '-f', pinned, '--scope', 'reconfigure']);
   });
   after(() => cleanUp.disposeAsync());
 

@@ -1,7 +1,7 @@
 // Small file trees made in memory: written to disk, packed as a tarball, or hashed as Nix would hash them.
 
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
@@ -11,6 +11,21 @@ import { type NarDirectoryNode, type NarNode, writeNar } from '../../src/nix/nar
 
 /** Relative path → contents; scripts (`#!`) and programs (ELF) are executable. */
 export type FileTree = Readonly<Record<string, string | Buffer>>;
+
+/** A folder's files, with `@word@` replaced wherever it is one of `words`. */
+export async function readTree(directory: string, words: Readonly<Record<string, string>> = {}): Promise<FileTree> {
+  const tree: Record<string, string> = {};
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const file = path.join(entry.parentPath, entry.name);
+    const text = await readFile(file, 'utf8');
+    tree[path.relative(directory, file)] = text.replaceAll(
+      /@([a-z-]+)@/g,
+      (whole, word: string) => words[word] ?? whole,
+    );
+  }
+  return tree;
+}
 
 export async function writeTree(directory: string, tree: FileTree): Promise<void> {
   for (const [name, text] of Object.entries(tree)) {

@@ -6,18 +6,21 @@ import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { type Medium, openSite, type Site } from './carry.ts';
 import type { NixEnvironment } from './nix.ts';
-import { nixferryCommand } from './nixferry.ts';
+import { nixferryCommand, repositoryRoot, runNixferry } from './nixferry.ts';
 import { openPackageClient } from './package-client.ts';
 import { openPackageCrossing, type PackageCrossing } from './package-crossing.ts';
+import { writePinnedProject } from './pinned-project.ts';
 
 export interface TestedNix {
   readonly whose: string;
   /** The root of the system that has it; undefined for this machine. */
   readonly chroot: () => Promise<string | undefined>;
-  /** Whether Nixferry runs where it is. */
-  readonly runsNixferry: boolean;
+  /** Whether it is the one that the connected side has: then their locks are alike. */
+  readonly isOfThisMachine: boolean;
   /** Whether it knows lockable tarballs (2.17). */
   readonly locksTarballs: boolean;
+  /** Whether it asks caches for what `fetchTarball` is to fetch (2.32). */
+  readonly asksForHashes: boolean;
 }
 
 /** Everything is exported by the Nix of this machine; each of the others is that of a client. */
@@ -35,7 +38,14 @@ export function offlineEvaluationSuite(nixes: readonly TestedNix[]): void {
       const clients: { tested: TestedNix; nix: NixEnvironment; directory: string }[] = [];
       for (const tested of nixes) {
         const chroot = await tested.chroot();
-        const { nix, directory } = stack.use(await openPackageClient({ site, origin: crossing.origin, chroot }));
+        const { nix, directory } = stack.use(
+          await openPackageClient({
+            site,
+            origin: crossing.origin,
+            chroot,
+            shared: [repositoryRoot],
+          }),
+        );
         clients.push({ tested, nix, directory });
       }
       return clients;
@@ -101,8 +111,7 @@ export function offlineEvaluationSuite(nixes: readonly TestedNix[]): void {
       };
       await assertMoved();
       for (const { nix, directory, tested } of clients) {
-        // Nixferry runs on this machine, whose Nix is one of those tested; their locks are alike.
-        if (!tested.runsNixferry) continue;
+        if (!tested.isOfThisMachine) continue;
         const nameBefore = await nameIn(nix, directory, 'report.name');
         await nix.run(nixferryCommand, ['relock', '--flake', directory]);
         assert.deepEqual(await lockIn(directory), await lockIn(own), tested.whose);
@@ -112,6 +121,53 @@ export function offlineEvaluationSuite(nixes: readonly TestedNix[]): void {
       }
       await site.gap.run(nixferryCommand, ['import', site.inserted, '--mirror', site.mirror]);
       await assertMoved();
+      assert.equal(await site.gap.attemptsToLeave(), 0);
+    });
+
+    test('a project with pinned tarballs is evaluated once prime has fetched them, and the garbage collector leaves them', async () => {
+      const project = await writePinnedProject(crossing);
+      const root = ['-f', path.join(project, 'default.nix'), '--scope', 'reconfigure'];
+      await using stack = new AsyncDisposableStack();
+      const site = stack.use(await openSite(await crossing.export('pinned', [], root)));
+      for (const { nix, tested } of await openClients(site, stack)) {
+        const folder = path.join(nix.directory, 'pinned');
+        await cp(project, folder, { recursive: true });
+        const build = ['--no-out-link', path.join(folder, 'default.nix'), ...HAS_NETWORK];
+        const unprimed = await nix.run('nix-build', build, { exitCode: 'any' });
+        assert.equal(unprimed.exitCode === 0, tested.asksForHashes, `${tested.whose}: ${unprimed.stderr}`);
+        const { stdout } = await runNixferry(nix, ['prime']);
+        assert.match(stdout, /^complete: /m, tested.whose);
+        await nix.run('nix-collect-garbage');
+        const [built = ''] = await nix.lines('nix-build', build);
+        assert.match((await nix.run('cat', [built])).stdout, /^pinned 1\n.*-hello-2\.12/);
+      }
+      assert.equal(await site.gap.attemptsToLeave(), 0);
+    });
+
+    test('a project that was evaluated with what nix-channel had brought has that as a channel again, and is built', async () => {
+      const { connected, origin } = crossing;
+      await connected.run('nix-channel', ['--add', origin.channelUrl, 'nixos']);
+      await connected.run('nix-channel', ['--update']);
+      const channel = path.join(connected.env['HOME'] ?? '', '.nix-defexpr/channels/nixos');
+      const file = path.join(origin.directory, 'default.nix');
+      const root = ['-f', file, '-A', 'report', '-I', `nixpkgs=${channel}`, '--scope', 'reconfigure'];
+      await using stack = new AsyncDisposableStack();
+      const site = stack.use(await openSite(await crossing.export('search-path', [], root)));
+      for (const { nix, directory, tested } of await openClients(site, stack)) {
+        await nix.run('nix-channel', ['--add', `${site.url}/flakes/nixpkgs.tar.gz`, 'nixos']);
+        await nix.run('nix-channel', ['--update', ...HAS_NETWORK]);
+        const found = `nixpkgs=${path.join(nix.env['HOME'] ?? '', '.nix-defexpr/channels/nixos')}`;
+        const build = [
+          '--no-out-link',
+          path.join(directory, 'default.nix'),
+          '-A',
+          'report',
+          '-I',
+          found,
+          ...HAS_NETWORK,
+        ];
+        assert.match((await nix.run('nix-build', build)).stdout, /-report-1$/m, tested.whose);
+      }
       assert.equal(await site.gap.attemptsToLeave(), 0);
     });
   });

@@ -32,13 +32,20 @@ export interface PackageClientOptions {
   /** What the client's copy is made from. */
   readonly origin: PackageSite;
   readonly chroot?: string | undefined;
+  /** Folders that are seen inside the chroot. */
+  readonly shared?: readonly string[] | undefined;
 }
 
 /** Opens a client with an empty store in the site's air gap, configured as `nixferry client-config` says. */
-export async function openPackageClient({ site, origin, chroot }: PackageClientOptions): Promise<PackageClient> {
+export async function openPackageClient({
+  site,
+  origin,
+  chroot,
+  shared,
+}: PackageClientOptions): Promise<PackageClient> {
   const flags = ['--format', 'nix-conf', '--flakes', '--url', site.url, '--public-key', site.publicKey];
   const config = (await site.gap.run(nixferryCommand, ['client-config', ...flags])).stdout.split('\n');
-  const nix = await createNixEnvironment({ network: site.gap.namespace, chroot, config });
+  const nix = await createNixEnvironment({ network: site.gap.namespace, chroot, shared, config });
   const directory = path.join(nix.directory, 'site');
   await cp(origin.directory, directory, { recursive: true });
   const configuration = path.join(directory, 'configuration.nix');

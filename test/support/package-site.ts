@@ -2,10 +2,10 @@
 // of every kind: a tarball, a git repository with inputs of its own (one follows, one does not), one that is no flake, and
 // a folder beside it. Its configuration contains a package that is known only after building (import from derivation).
 
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { formatHash, hashBytes } from '../../src/nix/hash.ts';
-import { type FileTree, narHashOf, tarballOf, writeTree } from './file-tree.ts';
+import { narHashOf, readTree, tarballOf, writeTree } from './file-tree.ts';
 import type { NixEnvironment } from './nix.ts';
 import type { PackageSet } from './package-set.ts';
 import { putRepository } from './package-sources.ts';
@@ -46,7 +46,7 @@ export async function makePackageSite({ set, nix, ...options }: PackageSiteOptio
 
   await mkdir(internet(`nixpkgs/archive`), { recursive: true });
   await mkdir(internet(`channels/${CHANNEL}`), { recursive: true });
-  const nixpkgs = await readTree(set.nixpkgs, {});
+  const nixpkgs = await readTree(set.nixpkgs);
   await writeFile(internet('nixpkgs/archive/99.11.tar.gz'), await tarballOf(nixpkgs, 'nixpkgs-99.11'));
   // nix-channel asks for the folder itself before it asks for anything in it.
   await writeFile(internet(`channels/${CHANNEL}/index.html`), '<p>Files of a channel.</p>\n');
@@ -81,19 +81,4 @@ export async function makePackageSite({ set, nix, ...options }: PackageSiteOptio
 async function currentSystem(nix: NixEnvironment): Promise<string> {
   const { stdout } = await nix.run('nix-instantiate', ['--eval', '--json', '-E', 'builtins.currentSystem']);
   return JSON.parse(stdout) as string;
-}
-
-/** A folder's files, with `@word@` replaced wherever it is one of `words`. */
-async function readTree(directory: string, words: Readonly<Record<string, string>>): Promise<FileTree> {
-  const tree: Record<string, string> = {};
-  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const file = path.join(entry.parentPath, entry.name);
-    const text = await readFile(file, 'utf8');
-    tree[path.relative(directory, file)] = text.replaceAll(
-      /@([a-z-]+)@/g,
-      (whole, word: string) => words[word] ?? whole,
-    );
-  }
-  return tree;
 }

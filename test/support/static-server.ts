@@ -18,8 +18,8 @@ export interface StaticServer extends AsyncDisposable {
 /** Is asked first; resolves to false, with nothing answered, for what is to be served as a file. */
 export type Answer = (directory: string, request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
 
-/** Serves `directory` on an ephemeral port of 127.0.0.1 until disposed of. */
-export async function serveDirectory(directory: string, answer?: Answer): Promise<StaticServer> {
+/** Serves `directory` on 127.0.0.1, at an ephemeral port unless one is named, until disposed of. */
+export async function serveDirectory(directory: string, answer?: Answer, atPort = 0): Promise<StaticServer> {
   const requests: string[] = [];
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
@@ -47,7 +47,7 @@ export async function serveDirectory(directory: string, answer?: Answer): Promis
     if (request.method === 'HEAD') response.end();
     else pipeline(createReadStream(file, { start }), response, () => {});
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(atPort, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,

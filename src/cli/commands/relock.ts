@@ -58,7 +58,7 @@ async function relockCommand(inputs: string[], options: RelockCommandOptions, ru
 }
 
 function describe({ changed, unchanged }: RelockResult): string {
-  const lines = changed.map(({ name, from, to }) => `${name}: ${from.slice(0, 16)} → ${to.slice(0, 16)}`);
+  const lines = changed.map(({ name, from, to }) => `${name}: ${from?.slice(0, 16) ?? 'new'} → ${to.slice(0, 16)}`);
   if (unchanged.length > 0) lines.push(`at the newest revision that was shipped: ${unchanged.join(', ')}`);
   return lines.length === 0 ? 'nothing to lock anew' : lines.join('\n');
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -131,6 +131,92 @@ test('sources are 404 for what is no source, and 400 for what is no address of o
   }
   assert.equal((await app.inject({ url: '/flake-registry.json', headers: { host: 'a"b' } })).statusCode, 400);
 });
+
+test('a source is packed once, and then sent as the file that it is, in parts too', async () => {
+  await using place = await makePlace();
+  const { path } = await place.add(richTree('one'));
+  await place.record([input('nixpkgs', path, { lastModified: 5 })]);
+  await using app = await openApp(place.directory);
+  const request = { url: '/flakes/nixpkgs.tar.gz', ...HOST };
+  const before = await app.inject({ method: 'HEAD', ...request });
+  assert.equal(before.headers['content-length'], undefined, 'nobody has packed it yet');
+  const answers = await Promise.all([app.inject(request), app.inject(request), app.inject(request)]);
+  const [{ rawPayload: whole } = assert.fail()] = answers;
+  for (const answer of answers) assert.ok(answer.rawPayload.equals(whole));
+  const folder = join(place.directory, '.nixferry/tarballs');
+  const [name = '', ...others] = await readdir(folder);
+  assert.deepEqual(others, []);
+  assert.ok((await readFile(join(folder, name))).equals(whole));
+
+  const head = await app.inject({ method: 'HEAD', ...request });
+  assert.equal(head.headers['content-length'], String(whole.length));
+  assert.equal(head.headers.etag, answers[0]?.headers.etag);
+  const part = await app.inject({ ...request, headers: { ...HOST.headers, range: 'bytes=10-' } });
+  assert.equal(part.statusCode, 206);
+  assert.ok(part.rawPayload.equals(whole.subarray(10)));
+});
+
+test('a source is sent all the same where no tarball can be kept', async () => {
+  await using place = await makePlace();
+  const { path } = await place.add(richTree('one'));
+  await place.record([input('nixpkgs', path, { lastModified: 5 })]);
+  await writeFile(join(place.directory, '.nixferry/tarballs'), 'in the way');
+  const log: string[] = [];
+  await using app = await openApp(place.directory, { log });
+  for (const _ of [1, 2]) {
+    const answer = await app.inject({ url: '/flakes/nixpkgs.tar.gz', ...HOST });
+    assert.equal(answer.statusCode, 200);
+    assert.match(gunzipSync(answer.rawPayload).toString('latin1'), /echo one/);
+  }
+  assert.equal(log.filter((line) => line.includes('cannot be kept')).length, 1);
+});
+
+test('what nix-channel has unpacked is sent as the folder that it is in, and stays so at an address of its own', async () => {
+  await using place = await makePlace();
+  const expressions = await place.add(channelTree(''));
+  const { path } = await place.add(channelTree('nixos/'), false);
+  await place.record([{ kind: 'channel', name: 'nixpkgs', path }]);
+  await using app = await openApp(place.directory);
+  const answer = await app.inject({ url: '/flakes/nixpkgs.tar.gz', ...HOST });
+  assert.equal(answer.statusCode, 200);
+  assert.equal(await place.narHashOfTar(gunzipSync(answer.rawPayload)), expressions.narHash);
+  const sri = encodeURIComponent(formatHash(expressions.narHash, 'sri'));
+  const address = `/sources/1/${path.slice(0, 32)}/nixos.tar.gz`;
+  assert.equal(answer.headers['link'], `<http://ferry:8080${address}?narHash=${sri}>; rel="immutable"`);
+  assert.ok((await app.inject({ url: address, ...HOST })).rawPayload.equals(answer.rawPayload));
+  for (const other of ['other', 'lib']) {
+    const url = `/sources/1/${path.slice(0, 32)}/${other}.tar.gz`;
+    assert.equal((await app.inject({ url, ...HOST })).statusCode, 404);
+  }
+  assert.equal((await app.inject({ url: `/sources/1/${path.slice(0, 32)}/a%2fb.tar.gz`, ...HOST })).statusCode, 400);
+});
+
+test('a tree of the search path that is no channel is sent whole, and a file is not there', async () => {
+  await using place = await makePlace();
+  const tree = await place.add(channelTree(''), false);
+  const two = await place.add(async (spooled) => {
+    await channelTree('nixos/')(spooled);
+    await channelTree('other/')(spooled);
+  }, false);
+  await place.record([
+    { kind: 'channel', name: 'nixpkgs', path: tree.path },
+    { kind: 'channel', name: 'two', path: two.path },
+  ]);
+  await using app = await openApp(place.directory);
+  for (const [name, { narHash }] of Object.entries({ nixpkgs: tree, two })) {
+    const answer = await app.inject({ url: `/flakes/${name}.tar.gz`, ...HOST });
+    assert.equal(await place.narHashOfTar(gunzipSync(answer.rawPayload)), narHash);
+    assert.equal(answer.headers['link'], undefined, 'nothing proves what a path holds that is not named by it');
+  }
+});
+
+function channelTree(folder: string) {
+  return async (tree: SpooledTree) => {
+    for (const name of ['default.nix', 'lib/default.nix']) {
+      await tree.addFile(Buffer.from(folder + name), false, Readable.from([Buffer.from(`# ${name}\n`)]));
+    }
+  };
+}
 
 function input(name: string, path: StorePathBaseName, locked: Record<string, string | number>): RootEvaluationInput {
   return { kind: 'flake', name, path, locked: { type: 'github', ...locked } };

@@ -1,6 +1,6 @@
-import type { EvaluationInputsList } from '../mirror/evaluation-inputs.ts';
-import type { FlakeReference, RootEvaluationInput } from '../mirror/roots.ts';
 import type { HashPart } from '../nix/store-path.ts';
+import type { EvaluationInputsList } from './evaluation-inputs.ts';
+import type { FlakeReference, RootEvaluationInput } from './roots.ts';
 
 /** A source that is served as a tarball: what a name stood for when some root was evaluated. */
 export interface ServedFlake {
@@ -11,6 +11,8 @@ export interface ServedFlake {
   readonly revCount: number | undefined;
   /** Where in the tree the flake is. */
   readonly dir: string | undefined;
+  /** Found by the search path: nix-channel puts what it unpacks into a folder of its own, which is then what is wanted. */
+  readonly isChannel: boolean;
 }
 
 /** The sources of all roots, by what they can be asked for. */
@@ -52,7 +54,7 @@ export function listServedFlakes({ roots }: EvaluationInputsList): ServedFlakes 
   return { byName, byHashPart, registered: sorted };
 }
 
-function servedFlake({ path, locked = {}, original = {} }: RootEvaluationInput): ServedFlake {
+function servedFlake({ kind, path, locked = {}, original = {} }: RootEvaluationInput): ServedFlake {
   const dir = locked['dir'] ?? original['dir'];
   return {
     hashPart: path.slice(0, 32) as HashPart,
@@ -60,6 +62,7 @@ function servedFlake({ path, locked = {}, original = {} }: RootEvaluationInput):
     rev: textOf(locked['rev'], /^[0-9a-f]{40}([0-9a-f]{24})?$/),
     revCount: wholeNumber(locked['revCount']),
     dir: textOf(dir, /^[A-Za-z0-9._+/-]+$/),
+    isChannel: kind === 'channel',
   };
 }
 
