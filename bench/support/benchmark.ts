@@ -7,6 +7,8 @@ export interface BenchmarkContext {
   /** How many runs of each; a peer that takes minutes runs once. */
   readonly runs: number;
   readonly note: (text: string) => void;
+  /** Whether a part of the benchmark is to run, which may take minutes; all are, unless somebody works on one of them. */
+  readonly wants: (part: string) => boolean;
 }
 
 export interface Comparison {
