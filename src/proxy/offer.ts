@@ -20,7 +20,7 @@ export interface Offer {
   readonly hashPart: HashPart;
   /** As the upstream gave it. */
   readonly info: NarInfo;
-  /** Address of the upstream. */
+  /** By what the upstream is known. */
   readonly upstream: string;
   /** Where clients ask for the NAR. */
   readonly narName: string;

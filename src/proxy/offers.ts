@@ -35,8 +35,8 @@ export class Offers {
     return lines.filter(({ state }) => state.state !== 'down').toSorted((a, b) => a.priority - b.priority);
   }
 
-  line(address: string): UpstreamLine | undefined {
-    return this.#options.lines.find((line) => line.address === address);
+  line(url: string): UpstreamLine | undefined {
+    return this.#options.lines.find((line) => line.url === url);
   }
 
   /** Undefined: no upstream that lives has the path, or can be trusted with it. */
@@ -66,7 +66,7 @@ export class Offers {
   /** From the next upstream that has the very same file, for a NAR that could not be had where it was offered. */
   async elsewhere(offer: RememberedOffer, tried: ReadonlySet<string>): Promise<RememberedOffer | undefined> {
     for (const line of this.lines) {
-      if (tried.has(line.address)) continue;
+      if (tried.has(line.url)) continue;
       const found = await this.#askOne(line, offer.hashPart).catch(() => undefined);
       if (found?.narName === offer.narName) return found;
     }
@@ -86,7 +86,7 @@ export class Offers {
         everybodySaid = false;
         if (error instanceof UpstreamDown || !(error instanceof Error)) continue;
         const reason = error instanceof NixferryError ? error.message : error.name;
-        if (reason !== 'TimeoutError') log.error(line.address, { upstream: line.state.url, reason }, 'no answer');
+        if (reason !== 'TimeoutError') log.error(line.url, { upstream: line.url, reason }, 'no answer');
       }
     }
     if (everybodySaid) this.#absent.add(hashPart);
@@ -99,10 +99,10 @@ export class Offers {
     if (info === undefined) return undefined;
     const objection = findObjection(info, terms);
     if (objection !== undefined) {
-      log.info(info.storePath, { upstream: line.state.url, path: info.storePath, reason: objection }, 'not passed on');
+      log.info(info.storePath, { upstream: line.url, path: info.storePath, reason: objection }, 'not passed on');
       return undefined;
     }
-    return { ...makeOffer(info, line.address, terms), seenMs: clock.wallClockMs() };
+    return { ...makeOffer(info, line.url, terms), seenMs: clock.wallClockMs() };
   }
 
   #isFresh({ seenMs }: RememberedOffer): boolean {

@@ -150,7 +150,7 @@ class SocketProxyClient implements ProxyClient {
 
   #hangUp(): void {
     this.#channel = undefined;
-    for (const listen of [...this.#listeners.values()]) listen(undefined);
+    for (const listen of this.#listeners.values()) listen(undefined);
     this.#listeners.clear();
   }
 }

@@ -25,7 +25,8 @@ export class UpstreamDown extends Error {}
  * else comes from it, and when several questions in a row fail.
  */
 export class UpstreamLine {
-  readonly address: string;
+  /** What it is known by: its address without credentials. */
+  readonly url: string;
   readonly #options: UpstreamLineOptions;
   readonly #askTimeoutMs: number;
   #upstream: Upstream | undefined;
@@ -37,7 +38,7 @@ export class UpstreamLine {
   readonly #known = Promise.withResolvers<void>();
 
   constructor(options: UpstreamLineOptions) {
-    this.address = options.address;
+    this.url = showUrl(options.address).replace(/\/$/, '');
     this.#options = options;
     this.#askTimeoutMs = options.askTimeoutMs ?? LIMITS.proxyAskMs;
   }
@@ -51,13 +52,12 @@ export class UpstreamLine {
   }
 
   get state(): UpstreamState {
-    const url = showUrl(this.address).replace(/\/$/, '');
-    return { url, state: this.#state, ...(this.#reason === undefined ? {} : { reason: this.#reason }) };
+    return { url: this.url, state: this.#state, ...(this.#reason === undefined ? {} : { reason: this.#reason }) };
   }
 
   /** Lower is asked first: as the address says (`?priority=10`, as with Nix), else as the cache says of itself. */
   get priority(): number {
-    const wanted = URL.parse(this.address)?.searchParams.get('priority') ?? '';
+    const wanted = URL.parse(this.#options.address)?.searchParams.get('priority') ?? '';
     if (/^\d{1,9}$/.test(wanted)) return Number(wanted);
     return this.#upstream?.cacheInfo.priority ?? NIX_DEFAULT_PRIORITY;
   }

@@ -65,6 +65,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeHealth(app, context);
   routeFrontPage(app, context);
   app.addHook('onClose', () => context.misses[Symbol.asyncDispose]());
+  app.addHook('onClose', async () => context.proxy?.close());
   refuseTunnels(app);
   return app;
 }

@@ -7,6 +7,7 @@ import { CACHE_INFO_NAME, privateLayout } from '../mirror/layout.ts';
 import { checkMirrorFormat } from '../mirror/mirror-format.ts';
 import { type CacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
 import { NixFormatError } from '../nix/format-error.ts';
+import { openProxyClient, type ProxyClient } from '../proxy/proxy-client.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
 import { MissRecorder } from './miss-recorder.ts';
@@ -26,6 +27,8 @@ export interface ServeContextOptions {
   readonly publicUrl?: string | undefined;
   /** How many processes serve the mirror on this machine, and share the memory for it; default 1. */
   readonly processes?: number | undefined;
+  /** Where the process is reached that asks upstreams; without it the server answers for the mirror alone. */
+  readonly proxySocket?: string | undefined;
   readonly logger: Logger;
 }
 
@@ -41,6 +44,7 @@ export interface ServeContext {
   readonly narInfos: NarInfoCache;
   readonly roots: RecordedRoots;
   readonly misses: MissRecorder;
+  readonly proxy: ProxyClient | undefined;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
@@ -59,7 +63,9 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const buffers = new TransferBuffers();
   const roots = new RecordedRoots(directory, storeDir);
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
+  const { proxySocket } = options;
   return {
+    proxy: proxySocket === undefined ? undefined : openProxyClient({ socketFile: proxySocket }),
     directory,
     storeDir,
     priority,

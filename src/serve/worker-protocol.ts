@@ -12,6 +12,7 @@ export interface WorkerSettings {
   readonly sendfileHeader?: SendfileHeader | undefined;
   readonly publicUrl?: string | undefined;
   readonly priority?: number | undefined;
+  readonly proxySocket?: string | undefined;
   readonly shutdownGraceMs?: number | undefined;
   readonly logLevel: string;
 }

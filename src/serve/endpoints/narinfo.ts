@@ -1,5 +1,6 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { isHashPart } from '../../nix/store-path.ts';
+import { etagOfBytes } from '../etag.ts';
 import { NARINFO_TYPE, narInfoOfAnswer } from '../express/express-answer.ts';
 import { CACHE_SHORTLY, sendBytes, sendMalformed, sendMissing } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
@@ -13,7 +14,7 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
       const { hash } = request.params;
       if (!isHashPart(hash)) return sendMalformed(reply, '/<32 characters of a store path>.narinfo');
       const found = await context.narInfos.find(hash);
-      if (found === undefined) return sendMissing(reply);
+      if (found === undefined) return sendOffer(context, request, reply, hash);
       return sendBytes(request, reply, {
         bytes: narInfoOfAnswer(found.answer),
         etag: found.etag,
@@ -21,5 +22,22 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
         cacheControl: CACHE_SHORTLY,
       });
     },
+  });
+}
+
+/** What an upstream has, where there is one: not in the mirror yet, and gone when the upstream is. */
+async function sendOffer(
+  context: ServeContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  hash: string,
+): Promise<FastifyReply> {
+  const bytes = await context.proxy?.narInfo(hash);
+  if (bytes === undefined) return sendMissing(reply);
+  return sendBytes(request, reply, {
+    bytes,
+    etag: etagOfBytes(bytes),
+    contentType: NARINFO_TYPE,
+    cacheControl: CACHE_SHORTLY,
   });
 }
