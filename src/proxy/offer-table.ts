@@ -98,7 +98,7 @@ export class OfferTable {
 }
 
 const FLUSH_ROWS = 500;
-const FLUSH_MS = 500;
+const FLUSH_MS = 100;
 
 function openDatabase(file: string): DatabaseSync {
   try {
