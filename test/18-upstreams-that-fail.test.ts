@@ -213,7 +213,11 @@ test('it starts without a line, serves what it holds, answers the rest at once, 
   await proxied.restart();
   assert.ok((await fetchNar(proxied, held)).body !== 'broken');
   await proxied.ask('/nix-cache-info');
-  for (const name of [`/${hashPartOf(cold.info.storePath)}.narinfo`, `/${url}`, `/log/${hashPartOf(cold.info.storePath)}-x.drv`]) {
+  for (const name of [
+    `/${hashPartOf(cold.info.storePath)}.narinfo`,
+    `/${url}`,
+    `/log/${hashPartOf(cold.info.storePath)}-x.drv`,
+  ]) {
     const times: number[] = [];
     for (let round = 0; round < 9; round++) {
       const beganMs = performance.now();

@@ -110,14 +110,13 @@ export class Downloads {
     const { upstream } = line;
     if (upstream === undefined) return { say: 'absent' } as const;
     await this.#checkSpace(info);
-    const patient = { clock: http.clock, retries: { ...http.retries, attempts: LIMITS.httpAttempts } };
     const nar = await intakeNar({
       mirror: { directory: mirrorDirectory },
       partialFolder,
       expected: info,
       what: info.storePath,
       signal,
-      open: (offset) => openUnbrokenNar(upstream, info, { offset, signal, http: patient }),
+      open: (offset) => openUnbrokenNar(upstream, info, { offset, signal, http }),
       onBytes: () => line.signOfLife(),
       onWritten: (sizeBytes) => download.grown(sizeBytes),
     });

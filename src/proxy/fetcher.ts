@@ -93,7 +93,8 @@ async function readTerms(settings: FetcherSettings): Promise<{ storeDir: string;
 
 function openHttp({ netrcFile, caFile }: FetcherSettings): HttpClient {
   return createHttpClient({
-    attempts: 2,
+    // As many as fit into the time for one question; what bounds it is that.
+    attempts: LIMITS.httpAttempts,
     connectTimeoutMs: LIMITS.proxyAskMs,
     stallTimeoutMs: LIMITS.proxyStallMs,
     // Whether an upstream lives is for its line to find out.
