@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openMirror } from '../src/mirror/mirror.ts';
 import { verifyMirror } from '../src/mirror/verify.ts';
-import { hashPartOf, parseNarInfo } from '../src/nix/index.ts';
+import { formatContentAddress, hashPartOf, makeFixedOutputPath, parseNarInfo } from '../src/nix/index.ts';
 import { type FakePath, makeFakePath } from './support/fake-paths.ts';
 import { openProxiedMirror, type ProxiedMirror } from './support/proxied-mirror.ts';
 
@@ -52,6 +52,29 @@ async function assertSound(proxied: ProxiedMirror): Promise<void> {
   await using mirror = await openMirror(proxied.mirrorDirectory, { access: 'read' });
   const { damaged, hidden } = await verifyMirror({ mirror });
   assert.deepEqual({ damaged, hidden }, { damaged: [], hidden: [] });
+}
+
+type Info = FakePath['info'];
+
+function withoutFile({ storePath, url, compression, narHash, narSizeBytes, references, signatures }: Info): Info {
+  return { storePath, url, compression, narHash, narSizeBytes, references, signatures };
+}
+
+function withWrongSignatures(info: Info): Info {
+  return { ...info, signatures: ['upstream-1:AAAA', 'other-1:BBBB'] };
+}
+
+/** A path whose name follows from its contents. */
+async function makeAddressed(name: string): Promise<FakePath> {
+  const fake = await makeFakePath(name, { compression: 'zstd' });
+  const { narHash } = fake.info;
+  const storePath = makeFixedOutputPath('nar', narHash, name, '/nix/store');
+  const contentAddress = formatContentAddress({ method: 'nar', hash: narHash });
+  return { ...fake, info: { ...fake.info, storePath, contentAddress } };
+}
+
+function addressOf({ info: { storePath, contentAddress = '' } }: FakePath): Pick<Info, 'storePath' | 'contentAddress'> {
+  return { storePath, contentAddress };
 }
 
 test('a transfer that breaks in the middle goes on where it broke', async () => {
@@ -278,18 +301,26 @@ test('with look-ahead all that a path refers to is fetched behind it', async () 
   assert.equal(proxied.upstream.count(/^\/nar\//), 3);
 });
 
-test('what no trusted key signed is not passed on; what its content address proves is', async () => {
+test('what no trusted key signed is not passed on; what its content address proves is, and is signed only when that is seen to hold', async () => {
   const stranger = await makeFakePath('stranger');
-  const changed = (info: FakePath['info']) => ({ ...info, signatures: ['upstream-1:AAAA', 'other-1:BBBB'] });
-  await using proxied = await openProxiedMirror({ paths: [stranger], change: changed });
+  const [proven, forged] = [await makeAddressed('proven'), await makeAddressed('forged')];
+  // Its file is another one's: the address explains the path's name, but not these contents.
+  const other = await makeFakePath('something-else', { compression: 'zstd' });
+  const wrong = { ...other, info: { ...other.info, ...addressOf(forged) } };
+  await using proxied = await openProxiedMirror({ paths: [stranger, proven, wrong], change: withWrongSignatures });
   assert.equal((await proxied.ask(`/${hashPartOf(stranger.info.storePath)}.narinfo`)).status, 404);
-  assert.ok(proxied.log.length >= 0);
+  assert.deepEqual((await narInfoOf(proxied, proven)).signatures, []);
+  assert.ok((await fetchNar(proxied, proven)).body !== 'broken');
+  await published(proxied, proven);
+  assert.match((await narInfoOf(proxied, proven)).signatures.join(' '), /^mirror-1:/);
+  const { response, body } = await fetchNar(proxied, wrong);
+  assert.ok(response.status === 404 || body === 'broken');
+  assert.ok(!(await readdir(proxied.mirrorDirectory)).includes(`${hashPartOf(wrong.info.storePath)}.narinfo`));
 });
 
 test('an upstream that states neither FileHash nor FileSize is passed on, and the name of the NAR stays valid', async () => {
   const fake = await makeLarge('unstated');
-  const change = ({ fileHash: _hash, fileSizeBytes: _size, ...info }: FakePath['info']) => info;
-  await using proxied = await openProxiedMirror({ paths: [fake], change });
+  await using proxied = await openProxiedMirror({ paths: [fake], change: withoutFile });
   const { url } = await narInfoOf(proxied, fake);
   const first = await fetchNar(proxied, fake);
   assert.equal(first.response.headers.get('content-length'), null);
@@ -321,7 +352,8 @@ test('while somebody else writes to the mirror, paths are served and wait to be 
   const fake = await makeFakePath('waiting');
   await using proxied = await openProxiedMirror({ paths: [fake] });
   {
-    await using _writer = await openMirror(proxied.mirrorDirectory, { access: 'write' });
+    await using writer = await openMirror(proxied.mirrorDirectory, { access: 'write' });
+    assert.equal(writer.access, 'write');
     assert.ok((await fetchNar(proxied, fake)).body !== 'broken');
     await sleep(500);
     assert.ok(!(await readdir(proxied.mirrorDirectory)).some((name) => name.endsWith('.narinfo')));

@@ -48,7 +48,8 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
     const { storeDir, terms } = await readTerms(settings);
     const http = openHttp(settings);
     const log = new OnceLog(logger);
-    const lines = openLines(settings, { http, storeDir, logger, signal });
+    const onLost = (): void => desk.tellLost();
+    const lines = openLines(settings, { http, storeDir, logger, signal, onLost });
     const table = new OfferTable(join(folder, 'offers.sqlite'), storeDir);
     const held = new HeldPaths(folders.held, storeDir);
     const offers = new Offers({ lines, terms, table, clock: systemClock, log });
@@ -111,13 +112,18 @@ function openLines(
     readonly storeDir: string;
     readonly logger: Logger;
     readonly signal: AbortSignal;
+    readonly onLost: () => void;
   },
 ): UpstreamLine[] {
-  const { logger, ...rest } = parts;
+  const { logger, onLost, ...rest } = parts;
   const onChange = (line: UpstreamLine): void => {
     const { url, state, reason } = line.state;
-    if (state === 'up') logger.info({ upstream: url, priority: line.priority }, 'upstream answers');
-    else logger.error({ upstream: url, reason }, 'upstream does not answer; going on without it');
+    if (state === 'up') {
+      logger.info({ upstream: url, priority: line.priority }, 'upstream answers');
+      return;
+    }
+    logger.error({ upstream: url, reason }, 'upstream does not answer; going on without it');
+    onLost();
   };
   return [...new Set(upstreams)].map((address) => new UpstreamLine({ address, ...rest, clock: systemClock, onChange }));
 }

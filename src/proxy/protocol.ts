@@ -18,6 +18,8 @@ export type Question =
 export type Answer =
   | { readonly say: 'narinfo'; readonly text: string | null }
   | { readonly say: 'file'; readonly base64: string | null }
+  /** With the number 0, unasked: an upstream is gone, and so is all that was said to be had there. */
+  | { readonly say: 'lost' }
   | { readonly say: 'states'; readonly upstreams: readonly UpstreamState[] }
   | NarEvent;
 

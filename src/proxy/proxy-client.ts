@@ -14,6 +14,8 @@ export interface ProxyClient {
   /** Whether there is such a NAR, and how large it is as far as somebody has stated it. */
   narHead(name: string): Promise<{ readonly sizeBytes: number | undefined } | { readonly name: string } | undefined>;
   file(name: string): Promise<Buffer | undefined>;
+  /** Calls when what upstreams were said to have may no longer be had. */
+  onOffersLost(listener: () => void): void;
   upstreams(): Promise<readonly UpstreamState[] | undefined>;
   close(): void;
 }
@@ -36,6 +38,7 @@ class SocketProxyClient implements ProxyClient {
   readonly #answerTimeoutMs: number;
   readonly #connectTimeoutMs: number;
   readonly #listeners = new Map<number, (answer: Answer | undefined) => void>();
+  readonly #lostListeners: (() => void)[] = [];
   #channel: Promise<Channel | undefined> | undefined;
   #lastId = 0;
   #isClosed = false;
@@ -66,6 +69,10 @@ class SocketProxyClient implements ProxyClient {
   async upstreams(): Promise<readonly UpstreamState[] | undefined> {
     const answer = await this.#ask({ ask: 'states' });
     return answer?.say === 'states' ? answer.upstreams : undefined;
+  }
+
+  onOffersLost(listener: () => void): void {
+    this.#lostListeners.push(listener);
   }
 
   nar(name: string): GrowingNar {
@@ -140,7 +147,7 @@ class SocketProxyClient implements ProxyClient {
         socket.off('close', onEarlyClose);
         resolve(
           new LineChannel(socket, {
-            onMessage: ({ id, ...answer }: Numbered<Answer>) => this.#listeners.get(id)?.(answer as Answer),
+            onMessage: (message) => this.#hear(message),
             onClose: () => this.#hangUp(),
           }),
         );
@@ -148,8 +155,14 @@ class SocketProxyClient implements ProxyClient {
     });
   }
 
+  #hear({ id, ...answer }: Numbered<Answer>): void {
+    if (answer.say === 'lost') for (const listener of this.#lostListeners) listener();
+    else this.#listeners.get(id)?.(answer as Answer);
+  }
+
   #hangUp(): void {
     this.#channel = undefined;
+    for (const listener of this.#lostListeners) listener();
     for (const listen of this.#listeners.values()) listen(undefined);
     this.#listeners.clear();
   }
@@ -158,5 +171,5 @@ class SocketProxyClient implements ProxyClient {
 const RECONNECT_MS = 50;
 
 function isNarEvent(answer: Answer): answer is NarEvent {
-  return answer.say !== 'narinfo' && answer.say !== 'file' && answer.say !== 'states';
+  return answer.say !== 'narinfo' && answer.say !== 'file' && answer.say !== 'states' && answer.say !== 'lost';
 }

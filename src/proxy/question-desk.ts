@@ -41,6 +41,11 @@ export class QuestionDesk {
     this.#channels.add(visitor);
   }
 
+  /** What was said to be had from upstreams may be had no longer. */
+  tellLost(): void {
+    for (const visitor of this.#channels) visitor.tellLost();
+  }
+
   close(): void {
     for (const visitor of this.#channels) visitor.close();
   }
@@ -62,6 +67,10 @@ class Visitor {
         onClose();
       },
     });
+  }
+
+  tellLost(): void {
+    this.#channel.send({ id: 0, say: 'lost' });
   }
 
   close(): void {

@@ -12,6 +12,7 @@ import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
 import { MissRecorder } from './miss-recorder.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
+import { OfferedNarInfos } from './offered-narinfos.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openServedFiles, type ServedFiles } from './served-files.ts';
@@ -41,7 +42,10 @@ export interface ServeContext {
   readonly publicUrl: string | undefined;
   readonly buffers: TransferBuffers;
   readonly files: ServedFiles;
+  /** Of what the mirror has. */
   readonly narInfos: NarInfoCache;
+  /** The same, and of what upstreams have. */
+  readonly offered: OfferedNarInfos;
   readonly roots: RecordedRoots;
   readonly misses: MissRecorder;
   readonly proxy: ProxyClient | undefined;
@@ -64,8 +68,11 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const roots = new RecordedRoots(directory, storeDir);
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
   const { proxySocket } = options;
+  const proxy = proxySocket === undefined ? undefined : openProxyClient({ socketFile: proxySocket });
+  const offered = new OfferedNarInfos(narInfos, proxy);
   return {
-    proxy: proxySocket === undefined ? undefined : openProxyClient({ socketFile: proxySocket }),
+    proxy,
+    offered,
     directory,
     storeDir,
     priority,

@@ -1,11 +1,13 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { isHashPart } from '../../nix/store-path.ts';
-import { etagOfBytes } from '../etag.ts';
 import { NARINFO_TYPE, narInfoOfAnswer } from '../express/express-answer.ts';
 import { CACHE_SHORTLY, sendBytes, sendMalformed, sendMissing } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
 
-/** `/HASH.narinfo`: whether a path is here, and what to know of it. The bytes are those on the disk, signatures and all. */
+/**
+ * `/HASH.narinfo`: whether a path is here, and what to know of it. The bytes are those on the disk, signatures and all; or, where there are upstreams,
+ * those of a narinfo that is not here yet and gone when its upstream is.
+ */
 export function routeNarInfo(app: FastifyInstance, context: ServeContext): void {
   app.route<{ Params: { hash: string } }>({
     method: ['GET', 'HEAD'],
@@ -13,8 +15,8 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
     handler: async (request, reply) => {
       const { hash } = request.params;
       if (!isHashPart(hash)) return sendMalformed(reply, '/<32 characters of a store path>.narinfo');
-      const found = await context.narInfos.find(hash);
-      if (found === undefined) return sendOffer(context, request, reply, hash);
+      const found = (await context.narInfos.find(hash)) ?? (await context.offered.ask(hash));
+      if (found === undefined) return sendMissing(reply);
       return sendBytes(request, reply, {
         bytes: narInfoOfAnswer(found.answer),
         etag: found.etag,
@@ -22,22 +24,5 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
         cacheControl: CACHE_SHORTLY,
       });
     },
-  });
-}
-
-/** What an upstream has, where there is one: not in the mirror yet, and gone when the upstream is. */
-async function sendOffer(
-  context: ServeContext,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  hash: string,
-): Promise<FastifyReply> {
-  const bytes = await context.proxy?.narInfo(hash);
-  if (bytes === undefined) return sendMissing(reply);
-  return sendBytes(request, reply, {
-    bytes,
-    etag: etagOfBytes(bytes),
-    contentType: NARINFO_TYPE,
-    cacheControl: CACHE_SHORTLY,
   });
 }
