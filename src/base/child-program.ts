@@ -10,13 +10,13 @@ export interface ChildProgram {
 /**
  * What `fork` and `node:cluster` start as a further process of ours, always with `process.execPath`: Node and the module that is its main, or, from the
  * medium, the loader and the program itself, which finds out what it is to be (src/cli/carried-main.ts).
- * @param main the module, without the suffix, which is that of the running sources
+ * @param main gives the module, without the suffix, which is that of the running sources; not called on the medium, where modules have no addresses
  */
-export function childProgram(main: URL): ChildProgram {
+export function childProgram(main: () => URL): ChildProgram {
   const tools = carriedToolsFolder();
   if (tools === undefined) {
     return {
-      exec: `${fileURLToPath(main)}${extname(import.meta.filename)}`,
+      exec: `${fileURLToPath(main())}${extname(import.meta.filename)}`,
       execArgv: process.execArgv.filter((option) => !option.startsWith('--test')),
     };
   }

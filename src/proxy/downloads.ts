@@ -65,9 +65,8 @@ export class Downloads {
 
   #begin(offer: RememberedOffer): Download | undefined {
     if (this.#running.size >= LIMITS.proxyDownloadsWaiting) return undefined;
-    const { mirrorDirectory, partialFolder, signal } = this.#options;
-    const place = { mirror: { directory: mirrorDirectory }, expected: offer.info, partialFolder };
-    const download = new Download(partialNarFile(place), offer.info.fileSizeBytes, LIMITS.proxyProgressMs);
+    const { signal } = this.#options;
+    const download = new Download(partialNarFile(this.#place(offer)), offer.info.fileSizeBytes, LIMITS.proxyProgressMs);
     this.#running.set(offer.narName, download);
     const work = async (): Promise<void> => {
       const event = await this.#places
@@ -92,7 +91,13 @@ export class Downloads {
         if (line?.isUp === true) return await this.#fetchFrom(line, source, download);
       } catch (error) {
         this.#options.signal.throwIfAborted();
-        if (!(error instanceof NixferryError) || error.code === 'no-space') throw error;
+        if (!(error instanceof NixferryError)) throw error;
+        if (error.code === 'no-space') {
+          // A part that cannot become a whole only takes the room that is lacking.
+          download.grown(0);
+          await rm(partialNarFile(this.#place(source)), { force: true });
+          throw error;
+        }
         failure = error;
         line?.failed(error);
         // What was begun may be at fault, and another upstream begins anew.
@@ -105,15 +110,14 @@ export class Downloads {
     return { say: 'failed' } as const;
   }
 
-  async #fetchFrom(line: UpstreamLine, { info }: RememberedOffer, download: Download) {
-    const { mirrorDirectory, partialFolder, http, signal, trustedKeys, held, onHeld } = this.#options;
+  async #fetchFrom(line: UpstreamLine, offer: RememberedOffer, download: Download) {
+    const { info } = offer;
+    const { http, signal, trustedKeys, held, onHeld } = this.#options;
     const { upstream } = line;
     if (upstream === undefined) return { say: 'absent' } as const;
     await this.#checkSpace(info);
     const nar = await intakeNar({
-      mirror: { directory: mirrorDirectory },
-      partialFolder,
-      expected: info,
+      ...this.#place(offer),
       what: info.storePath,
       signal,
       open: (offset) => openUnbrokenNar(upstream, info, { offset, signal, http }),
@@ -129,6 +133,11 @@ export class Downloads {
     const { narFile } = await held.add(taken, nar.file);
     onHeld(taken);
     return { say: 'verified', file: narFile, sizeBytes: nar.fileSizeBytes } as const;
+  }
+
+  #place({ info }: RememberedOffer) {
+    const { mirrorDirectory, partialFolder } = this.#options;
+    return { mirror: { directory: mirrorDirectory }, partialFolder, expected: info };
   }
 
   /** Some room is left for whoever else writes there: a full disk hurts more than a path that is not cached. */

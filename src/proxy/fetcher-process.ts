@@ -101,7 +101,7 @@ class Keeper {
   }
 
   #fork(): ChildProcess {
-    const { exec, execArgv } = childProgram(new URL('./fetcher-main', import.meta.url));
+    const { exec, execArgv } = childProgram(() => new URL('./fetcher-main', import.meta.url));
     const child = fork(exec, [], {
       execArgv,
       execPath: process.execPath,

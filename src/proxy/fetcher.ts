@@ -66,6 +66,8 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
     const server = await listenAt(socketFile, desk);
     const restoring = held.restore(Date.now(), signal).then(() => publisher.wake());
     const watching = watchMirror(() => storage.changeToken(), publisher, signal);
+    const tidying = setInterval(() => void removeStalePartials(folders.partial).catch(() => {}), TIDY_MS);
+    signal.addEventListener('abort', () => clearInterval(tidying), { once: true });
     await Promise.all(lines.map((line) => line.start()));
     return {
       close: async () => {
@@ -178,3 +180,4 @@ async function watchMirror(
 }
 
 const LOCK_WAIT_MS = 5000;
+const TIDY_MS = 3600_000;
