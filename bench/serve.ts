@@ -8,6 +8,7 @@ import { type AirGap, openAirGap } from '../test/support/air-gap.ts';
 import { nixferryCommand } from '../test/support/nixferry.ts';
 import { type BenchmarkContext, type Comparison, runPaired } from './support/benchmark.ts';
 import { openDataset } from './support/dataset.ts';
+import { type Load, loadNarInfos, ZIPF } from './support/narinfo-load.ts';
 import {
   CLIENT_CORES,
   ONE_CLIENT_CORE,
@@ -20,7 +21,6 @@ import { openServedMirror, type ServedMirror } from './support/served-mirror.ts'
 
 const CLIENTS = 100;
 const RUN_SECONDS = 5;
-const ZIPF = { exponent: 1, draws: 200_000, script: path.join(import.meta.dirname, 'support/zipf.lua') };
 const MEMORY_REQUESTS = 1_000_000;
 const DOWNLOAD = path.join(import.meta.dirname, 'support/download.ts');
 const DOWNLOADS_PER_RUN = 5;
@@ -90,34 +90,8 @@ async function narInfos(
   ];
 }
 
-interface Load {
-  readonly requests: number;
-  readonly perSecond: number;
-  readonly p99Ms: number;
-  readonly cpuMicroseconds: number;
-  /** Share of the time in which the server's core was at work for it. */
-  readonly busy: number;
-}
-
-async function load(where: AirGap, mirror: ServedMirror, server: PinnedServer): Promise<Load> {
-  const options = ['-t', '1', '-c', `${CLIENTS}`, '-d', `${RUN_SECONDS}s`, '--latency', '-s', ZIPF.script];
-  const list = [mirror.narInfoList, `${ZIPF.exponent}`, `${ZIPF.draws}`];
-  const before = await server.cpuSeconds();
-  const wrk = ['-c', ONE_CLIENT_CORE, 'wrk', ...options, server.url, '--', ...list];
-  const { stdout } = await where.run('taskset', wrk);
-  const cpuSeconds = (await server.cpuSeconds()) - before;
-  const found = /(\d+) requests in ([\d.]+)s/.exec(stdout);
-  const latency = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout);
-  if (found === null || latency === null || /Non-2xx|Socket errors/.test(stdout)) throw new Error(stdout);
-  const [requests, seconds] = [Number(found[1]), Number(found[2])];
-  const millisecondsPerUnit = { us: 0.001, ms: 1, s: 1000 }[latency[2] ?? ''] ?? Number.NaN;
-  return {
-    requests,
-    perSecond: requests / seconds,
-    p99Ms: Number(latency[1]) * millisecondsPerUnit,
-    cpuMicroseconds: (cpuSeconds / requests) * 1e6,
-    busy: cpuSeconds / seconds,
-  };
+function load(where: AirGap, mirror: ServedMirror, server: PinnedServer): Promise<Load> {
+  return loadNarInfos(where, server, { narInfoList: mirror.narInfoList, clients: CLIENTS, seconds: RUN_SECONDS });
 }
 
 async function largeNar(

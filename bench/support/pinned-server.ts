@@ -34,13 +34,20 @@ export async function startNixferry(
 /** nginx set up as one would for this: sendfile, no log, descriptors of files kept open. `locations` come before the files of the folder. */
 export async function startPinnedNginx(
   where: NixEnvironment,
-  options: { readonly directory: string; readonly port: number; readonly locations?: string },
+  options: {
+    readonly directory: string;
+    readonly port: number;
+    readonly locations?: string;
+    /** Beside the server, such as where a cache lies. */
+    readonly settings?: string;
+    readonly core?: string;
+  },
 ): Promise<PinnedServer> {
-  const { directory, port, locations = '' } = options;
+  const { directory, port, locations = '', settings = '', core = SERVER_CORE } = options;
   const prefix = path.join(where.directory, `pinned-nginx-${port}`);
   await mkdir(prefix, { recursive: true });
-  await writeFile(path.join(prefix, 'nginx.conf'), nginxConfiguration(directory, port, locations));
-  const args = ['-c', SERVER_CORE, 'nginx', '-p', prefix, '-c', 'nginx.conf', '-e', 'stderr'];
+  await writeFile(path.join(prefix, 'nginx.conf'), nginxConfiguration(directory, port, locations, settings));
+  const args = ['-c', core, 'nginx', '-p', prefix, '-c', 'nginx.conf', '-e', 'stderr'];
   return watch(where, 'nginx', port, where.start('taskset', args), async (pid) => {
     const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
     return Number(children.trim().split(' ')[0]);
@@ -81,7 +88,7 @@ async function watch(
   };
 }
 
-function nginxConfiguration(directory: string, port: number, locations: string): string {
+function nginxConfiguration(directory: string, port: number, locations: string, settings: string): string {
   return `
 daemon off;
 user root;
@@ -100,6 +107,7 @@ http {
   fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
+  ${settings}
   server {
     listen 127.0.0.1:${port};
     ${locations}

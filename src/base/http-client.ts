@@ -2,7 +2,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { decodeContent } from './http/content-encoding.ts';
 import { Credentials, chooseNetrcFile } from './http/credentials.ts';
 import { type ExchangeTools, exchange, type HttpHeaders, type HttpResponse } from './http/exchange.ts';
-import { HostHealth } from './http/host-health.ts';
+import { type HostDownTimes, HostHealth } from './http/host-health.ts';
 import { HttpError, isBrokenTransfer } from './http/http-error.ts';
 import { type ProxySettings, proxyChoice, proxySettingsFrom } from './http/proxy-choice.ts';
 import { redirectTarget } from './http/redirect.ts';
@@ -20,6 +20,8 @@ export interface HttpClientOptions {
   /** For the head of an answer, and for any stretch of a body in which next to nothing comes. */
   readonly stallTimeoutMs?: number;
   readonly attempts?: number;
+  /** Default: a minute, up to a quarter of an hour. */
+  readonly hostDownTimes?: HostDownTimes;
   /** Over HTTP/1.1. */
   readonly connectionsPerHost?: number;
   /** Default: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, upper or lower case, of the environment. */
@@ -100,7 +102,7 @@ class UndiciHttpClient implements HttpClient {
       ...(options.attempts === undefined ? {} : { attempts: options.attempts }),
       ...(options.random === undefined ? {} : { random: options.random }),
     };
-    const health = new HostHealth(this.clock);
+    const health = new HostHealth(this.clock, options.hostDownTimes);
     this.#tools = { transport, health, clock: this.clock, retries: this.retries, stallTimeoutMs };
     this.#credentials = new Credentials(chooseNetrcFile(options.netrcFile, environment));
     this.#userAgent = options.userAgent ?? 'nixferry';

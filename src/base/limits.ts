@@ -190,6 +190,9 @@ export const LIMITS = {
   /** All serving processes together, as long as there is the second number for each. */
   servedNarInfoCacheBytes: 256 * 1024 * 1024,
   servedNarInfoCacheLeastBytes: 32 * 1024 * 1024,
+  /** What upstreams have and the mirror has not, in each serving process; asked for again after a while. */
+  servedOffersBytes: 32 * 1024 * 1024,
+  servedOfferMs: 60_000,
   servedListingCacheBytes: 16 * 1024 * 1024,
   servedFolderCheckMs: 250,
   servedFolderSettleMs: 3000,
@@ -220,6 +223,51 @@ export const LIMITS = {
   sourceTarballsSpareBytes: 512 * 1024 * 1024,
   onlyFoldersKnown: 256,
   missLogLinesPerSecond: 20,
+  // The caching proxy
+  /** For one question to one upstream; then the answer is that nobody has it. */
+  proxyAskMs: 5000,
+  /** For an upstream's first word when the server starts. */
+  proxyFirstProbeMs: 2000,
+  /** How often a dead upstream is tried. */
+  proxyProbeBaseMs: 1000,
+  proxyProbeCeilingMs: 30_000,
+  proxyFailuresToOpen: 5,
+  /** What a serving process waits for an answer of the fetcher; and for the fetcher itself, when that has died. */
+  proxyAnswerMs: 15_000,
+  proxyConnectMs: 5000,
+  /** Of one serving process. */
+  proxyQuestionsInFlight: 8192,
+  proxyMessageBytes: 32 * 1024 * 1024,
+  proxyQueueBytes: 64 * 1024 * 1024,
+  proxyPathsAsked: 20_000,
+  proxyFilesAsked: 32,
+  proxySmallFileBytes: 16 * 1024 * 1024,
+  proxyOffersKept: 200_000,
+  proxyOfferFreshMs: 10 * 60_000,
+  proxyAbsentKept: 50_000,
+  proxyAbsentMs: 30_000,
+  proxyDownloadsAtOnce: 16,
+  proxyDownloadsWaiting: 1024,
+  proxyStallMs: 30_000,
+  proxyProgressMs: 20,
+  /** What of an answer is kept back until all of it is verified; the whole answer, if that is shorter. */
+  proxyHeldBackBytes: 64 * 1024,
+  /** Of the disk, for others. */
+  proxySpareBytes: 256 * 1024 * 1024,
+  proxyHeldPaths: 50_000,
+  /** A path that could not be published and that nobody asked for. */
+  proxyHeldMs: 30 * 24 * 3600_000,
+  proxyPartialMs: 7 * 24 * 3600_000,
+  proxyPublishDelayMs: 200,
+  proxyPublishRetryMs: 10_000,
+  proxyLockedRetryMs: 2000,
+  proxyWavePaths: 1024,
+  proxyVisibleKnown: 200_000,
+  proxyMirrorCheckMs: 20_000,
+  proxyLookAheadAtOnce: 4,
+  proxyLookAheadWaiting: 20_000,
+  proxyRestartBaseMs: 250,
+  proxyRestartCeilingMs: 30_000,
   // Decompression
   // Above this output, the xz program costs less processor time than the library, even with its start.
   xzOneShotCompressedBytes: 4 * 1024 * 1024,

@@ -5,6 +5,7 @@ import cluster from 'node:cluster';
 import { rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { carriedToolsFolder } from '../base/carried-tools.ts';
+import { FETCHER_SETTINGS_VARIABLE } from '../proxy/protocol.ts';
 
 /** Set by the launcher when the medium may not start programs and it has made a copy for this one run. */
 const COPY_VARIABLE = 'NIXFERRY_COPY_FOR_THIS_RUN';
@@ -18,6 +19,11 @@ async function start(): Promise<void> {
   if (cluster.isWorker) {
     const { runWorker } = await import('../serve/worker.ts');
     await runWorker();
+    return;
+  }
+  if (process.env[FETCHER_SETTINGS_VARIABLE] !== undefined) {
+    const { runFetcher } = await import('../proxy/run-fetcher.ts');
+    await runFetcher();
     return;
   }
   removeCopyAtExit(folder);

@@ -29,6 +29,15 @@ const schema = z.strictObject({
   netrc: text.optional(),
   'ca-file': text.optional(),
   jobs: z.int().min(1).max(1024).optional(),
+  /** What `serve` does beyond the mirror. */
+  serve: z
+    .strictObject({
+      /** Caches to answer for, too: apart from `upstreams`, so that collecting from them makes no server of the isolated side call out. */
+      upstreams: texts.optional(),
+      'look-ahead': z.boolean().optional(),
+      sign: z.boolean().optional(),
+    })
+    .optional(),
   /** Folders that have sources which no cache has, relative to the file. */
   'sources-from': texts.optional(),
   /** Servers that know sources by their hashes; an empty list for none. */
@@ -54,11 +63,18 @@ export interface Config {
   readonly netrcFile: string | undefined;
   readonly caFile: string | undefined;
   readonly jobs: number | undefined;
+  readonly serve: ConfiguredServe;
   readonly sourcesFrom: readonly string[];
   readonly tarballsMirrors: readonly string[] | undefined;
   readonly variants: readonly ConfiguredVariant[];
   readonly probes: boolean | undefined;
   readonly roots: ReadonlyMap<string, readonly string[]>;
+}
+
+export interface ConfiguredServe {
+  readonly upstreams?: readonly string[] | undefined;
+  readonly lookAhead?: boolean | undefined;
+  readonly sign?: boolean | undefined;
 }
 
 export interface ConfiguredVariant {
@@ -80,6 +96,7 @@ const EMPTY: Config = {
   netrcFile: undefined,
   caFile: undefined,
   jobs: undefined,
+  serve: {},
   sourcesFrom: [],
   tarballsMirrors: undefined,
   variants: [],
@@ -131,6 +148,11 @@ export function parseConfig(source: string, path: string): Config {
     netrcFile: file(settings.netrc),
     caFile: file(settings['ca-file']),
     jobs: settings.jobs,
+    serve: {
+      upstreams: settings.serve?.upstreams,
+      lookAhead: settings.serve?.['look-ahead'],
+      sign: settings.serve?.sign,
+    },
     sourcesFrom: (settings['sources-from'] ?? []).map((folder) => resolve(base, folder)),
     tarballsMirrors: settings['tarballs-mirrors'],
     variants: listVariants(settings.variants ?? [], base),

@@ -49,6 +49,13 @@ export async function readFormerKeys(place: MirrorPlace): Promise<readonly Secre
   return keys.filter(({ name }) => name !== current?.name);
 }
 
+/** What the mirror signs with: its key, and after it the former ones; empty for a plain binary cache. */
+export async function readSigningKeys(place: MirrorPlace): Promise<readonly SecretKey[]> {
+  const current = await readSecretKey(place);
+  const former = await readFormerKeys(place);
+  return current === undefined ? former : [current.key, ...former];
+}
+
 /** What clients of the mirror may trust: its key, and after it the former ones that still sign; empty for a plain binary cache. */
 export async function readValidPublicKeys(place: MirrorPlace): Promise<readonly PublicKey[]> {
   const current = await readMirrorPublicKey(place);

@@ -53,6 +53,8 @@ export interface PrivateLayout {
   readonly withheldFolder: string;
   readonly journalFolder: string;
   readonly tempFolder: string;
+  /** What a caching proxy knows and has not published yet: a cache, which may be removed while none runs. */
+  readonly proxyFolder: string;
 }
 
 export function privateLayout(directory: string): PrivateLayout {
@@ -78,5 +80,6 @@ export function privateLayout(directory: string): PrivateLayout {
     withheldFolder: join(folder, 'damaged', 'withheld'),
     journalFolder: join(folder, 'journal'),
     tempFolder: join(folder, 'tmp'),
+    proxyFolder: join(folder, 'proxy'),
   };
 }

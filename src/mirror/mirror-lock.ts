@@ -11,11 +11,13 @@ export interface MirrorLock extends Disposable {
   readonly release: () => void;
 }
 
+export type LockPlace = Pick<PrivateLayout, 'folder' | 'lockFile' | 'lockInfoFile'>;
+
 /**
  * Takes the right to write. The lock is an exclusive transaction on an empty SQLite file, which is a lock of the operating system:
  * it ends with the process however that ends, so no stale lock is ever left behind. Throws `mirror-locked` at once when another holds it.
  */
-export async function takeMirrorLock(layout: PrivateLayout, command: string): Promise<MirrorLock> {
+export async function takeMirrorLock(layout: LockPlace, command: string): Promise<MirrorLock> {
   const database = new DatabaseSync(layout.lockFile, { timeout: 0 });
   try {
     database.exec('BEGIN EXCLUSIVE');
@@ -58,13 +60,13 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY;
 }
 
-function lockedError(layout: PrivateLayout): NixferryError {
+function lockedError(layout: LockPlace): NixferryError {
   return new NixferryError('mirror-locked', `${layout.folder} is being written by ${describeHolder(layout)}`, {
     hint: 'wait until it has finished, or stop it; then type the same command again',
   });
 }
 
-function describeHolder(layout: PrivateLayout): string {
+function describeHolder(layout: LockPlace): string {
   try {
     const info: unknown = JSON.parse(readFileSync(layout.lockInfoFile, 'utf8'));
     if (typeof info === 'object' && info !== null && 'pid' in info && 'command' in info && 'since' in info) {

@@ -43,6 +43,10 @@ export interface NarIntake {
   readonly onBytes?: ((bytes: number) => void) | undefined;
   /** All bytes have come and wait to be checked: whoever bounds transfers may begin another. Not called where both end together. */
   readonly onReceived?: (() => void) | undefined;
+  /** How long the file is by now that will hold the NAR, for readers that follow it; less than before: it is begun anew, as another file. */
+  readonly onWritten?: ((sizeBytes: number) => void) | undefined;
+  /** Where the file grows; default `.nixferry/partial`, which belongs to whoever holds the mirror's lock. */
+  readonly partialFolder?: string | undefined;
 }
 
 export interface IntakenNar {
@@ -63,11 +67,24 @@ export interface IntakenNar {
  */
 export async function intakeNar(intake: NarIntake): Promise<IntakenNar> {
   const compression = readableCompression(intake.expected);
-  const file = partialFile(intake, compression);
+  const file = partialNarFile(intake, compression);
   // The same bytes wanted twice (two paths with the same contents) must not be written by two at once.
   const hashed = await sameFile.run(file, () => takeIn(intake, file));
   const { fileHash, fileSizeBytes } = hashed;
   return { file, fileHash, fileSizeBytes, compression, url: narName(hashDigest(fileHash), compression) };
+}
+
+type PartialNar = Pick<NarIntake, 'mirror' | 'expected' | 'partialFolder'>;
+
+/** The file in which a NAR grows while `intakeNar` takes it in. */
+export function partialNarFile(
+  { mirror, expected, partialFolder }: PartialNar,
+  compression: Compression = readableCompression(expected),
+): string {
+  const { narHash, fileHash } = expected;
+  const suffix = fileHash === undefined ? 'any' : encodeBase32(hashDigest(fileHash).subarray(0, 10));
+  const name = `${encodeBase32(hashDigest(narHash))}-${suffix}.${compression}`;
+  return join(partialFolder ?? privateLayout(mirror.directory).partialFolder, name);
 }
 
 /** Whether an earlier call has brought all bytes of the file, as far as its size tells: `intakeNar` then checks them without opening the source. */
@@ -93,6 +110,7 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
   let resume = intake.reopens ?? true;
   for (;;) {
     const start = resume ? await usablePartialBytes(intake) : 0;
+    intake.onWritten?.(start);
     try {
       return await wayFor(intake.expected)(intake, file, start);
     } catch (error) {
@@ -133,7 +151,7 @@ async function takeInMemory(intake: NarIntake, file: string, start: number): Pro
   const { expected, signal } = intake;
   const heldBytes = expected.fileSizeBytes ?? expected.narSizeBytes;
   const work = async (): Promise<HashedNar> => {
-    await using partial = new PartialFile(file, start);
+    await using partial = new PartialFile(file, start, intake.onWritten);
     const bytes = await receiveHeld(pieces(intake, start), partial, expected.fileSizeBytes);
     await partial.finish();
     intake.onReceived?.();
@@ -161,7 +179,7 @@ async function* writeThrough(
   file: string,
   start: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  await using partial = new PartialFile(file, start);
+  await using partial = new PartialFile(file, start, intake.onWritten);
   if (start > 0) yield* createReadStream(file, { end: start - 1, highWaterMark: LIMITS.fileChunkBytes });
   for await (const { position, bytes } of pieces(intake, start)) {
     if (position !== partial.sizeBytes) throw new SourceRestarted();
@@ -185,24 +203,17 @@ async function* pieces(intake: NarIntake, start: number): ReturnType<typeof read
 }
 
 /** How much of the file an earlier try left; 0 when it is of no use. */
-async function usablePartialBytes(intake: Pick<NarIntake, 'mirror' | 'expected'>): Promise<number> {
+async function usablePartialBytes(intake: PartialNar): Promise<number> {
   const { fileSizeBytes } = intake.expected;
   // Where the whole size is not known, nobody can tell a whole file from a part.
   if (fileSizeBytes === undefined) return 0;
   try {
-    const { size } = await stat(partialFile(intake, readableCompression(intake.expected)));
+    const { size } = await stat(partialNarFile(intake));
     return size <= fileSizeBytes ? size : 0;
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return 0;
     throw error;
   }
-}
-
-function partialFile(intake: Pick<NarIntake, 'mirror' | 'expected'>, compression: Compression): string {
-  const { narHash, fileHash } = intake.expected;
-  const suffix = fileHash === undefined ? 'any' : encodeBase32(hashDigest(fileHash).subarray(0, 10));
-  const name = `${encodeBase32(hashDigest(narHash))}-${suffix}.${compression}`;
-  return join(privateLayout(intake.mirror.directory).partialFolder, name);
 }
 
 function checked(hashed: HashedNar, expected: ExpectedNar): HashedNar {

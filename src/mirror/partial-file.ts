@@ -7,12 +7,14 @@ export class PartialFile implements AsyncDisposable {
   #handle: FileHandle | undefined;
   #sizeBytes: number;
   readonly #kept: boolean;
+  readonly #onSize: ((sizeBytes: number) => void) | undefined;
 
-  /** `keptBytes` of what is there already are kept; nothing is opened before the first write. */
-  constructor(path: string, keptBytes: number) {
+  /** `keptBytes` of what is there already are kept; nothing is opened before the first write. `onSize` hears of each change. */
+  constructor(path: string, keptBytes: number, onSize?: (sizeBytes: number) => void) {
     this.path = path;
     this.#sizeBytes = keptBytes;
     this.#kept = keptBytes > 0;
+    this.#onSize = onSize;
   }
 
   get sizeBytes(): number {
@@ -28,6 +30,7 @@ export class PartialFile implements AsyncDisposable {
         done += bytesWritten;
         this.#sizeBytes += bytesWritten;
       }
+      this.#onSize?.(this.#sizeBytes);
     } catch (error) {
       throw explainWriteError(error, this.path);
     }
@@ -36,6 +39,7 @@ export class PartialFile implements AsyncDisposable {
   /** Cuts the file down to its beginning. */
   async truncate(sizeBytes: number): Promise<void> {
     this.#sizeBytes = sizeBytes;
+    this.#onSize?.(sizeBytes);
     await this.#handle?.truncate(sizeBytes);
   }
 

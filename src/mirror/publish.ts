@@ -39,6 +39,8 @@ export interface PublishResult {
 
 export interface PublishOptions {
   readonly onProgress?: OnProgress | undefined;
+  /** False: narinfos keep only the signatures that they came with. Default true. */
+  readonly sign?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -46,7 +48,7 @@ export interface PublishOptions {
  * Makes paths visible to clients: first the NAR files, then the narinfos, references before referrers, each step durable before the next. Killed
  * or stopped at any point, what is visible is complete, and the same call finishes the rest. A path is refused when a reference of it is neither
  * visible nor published with it, when it is in a cycle of references, or when the mirror holds something else under its name.
- * Every narinfo keeps its signatures and gets the mirror's. Calls for one mirror run one after the other. Throws `no-space`, and the signal's reason.
+ * Every narinfo keeps its signatures and gets the mirror's unless `sign` is false. Calls for one mirror run one after the other. Throws `no-space`, and the signal's reason.
  */
 export function publish(
   mirror: Mirror,
@@ -66,7 +68,7 @@ async function publishNow(
 ): Promise<PublishResult> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
-  const { fresh, already, refused } = await sortCandidates(mirror, candidates, signal);
+  const { fresh, already, refused } = await sortCandidates(mirror, candidates, { signal, sign: options.sign ?? true });
   const visible = await findVisible(mirror, fresh);
   const order = orderForPublishing(fresh, (path) => visible.has(path));
   refused.push(...order.refused.map(explainRefusal));

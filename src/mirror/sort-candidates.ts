@@ -39,15 +39,15 @@ export interface SortedCandidates {
   readonly refused: RefusedPath[];
 }
 
-/** Finds out what each candidate is to the mirror, one for each path, with its NAR described and the mirror's signature on it. Changes nothing. */
+/** Finds out what each candidate is to the mirror, one for each path, with its NAR described and, with `sign`, the mirror's signature on it. Changes nothing. */
 export async function sortCandidates(
   mirror: Mirror,
   candidates: readonly PublishCandidate[],
-  signal: AbortSignal | undefined,
+  { signal, sign }: { readonly signal: AbortSignal | undefined; readonly sign: boolean },
 ): Promise<SortedCandidates> {
   const sorted: SortedCandidates = { fresh: [], already: [], refused: [] };
   const merged = mergeSamePaths(candidates, sorted.refused);
-  const looked = await mapConcurrent(merged, LIMITS.narInfoReadsInFlight, (one) => lookAt(mirror, one), signal);
+  const looked = await mapConcurrent(merged, LIMITS.narInfoReadsInFlight, (one) => lookAt(mirror, one, sign), signal);
   for (const finding of looked) {
     if ('reason' in finding) sorted.refused.push(finding);
     else if ('changed' in finding) sorted.already.push(finding);
@@ -74,7 +74,11 @@ function mergeSamePaths(candidates: readonly PublishCandidate[], refused: Refuse
   return [...byHashPart.values()];
 }
 
-async function lookAt(mirror: Mirror, candidate: PublishCandidate): Promise<FreshPath | VisiblePath | RefusedPath> {
+async function lookAt(
+  mirror: Mirror,
+  candidate: PublishCandidate,
+  sign: boolean,
+): Promise<FreshPath | VisiblePath | RefusedPath> {
   const { info, narFile } = candidate;
   if (storeDirOf(info.storePath) !== mirror.storeDir) {
     return refusal(info, `the mirror holds paths of ${mirror.storeDir}`);
@@ -85,18 +89,19 @@ async function lookAt(mirror: Mirror, candidate: PublishCandidate): Promise<Fres
       return refusal(info, `the mirror holds ${describe(present)}, which is not the same as ${describe(info)}`);
     }
     if ((await mirror.storage.stat(present.url)) !== undefined) {
-      const merged = signByAll(merge(present, info), mirror);
+      const merged = withOurs(merge(present, info), mirror, sign);
       const changed = formatNarInfo(merged) !== formatNarInfo(present);
       return { storePath: info.storePath, info: merged, changed, leftover: narFile };
     }
   }
-  return lookAtNew(mirror, candidate, present);
+  return lookAtNew(mirror, candidate, present, sign);
 }
 
 async function lookAtNew(
   mirror: Mirror,
   candidate: PublishCandidate,
   present: NarInfo | undefined,
+  sign: boolean,
 ): Promise<FreshPath | RefusedPath> {
   const { storePath, references } = candidate.info;
   const file = await describeFile(mirror, candidate);
@@ -114,7 +119,7 @@ async function lookAtNew(
     fileSizeBytes: file.sizeBytes,
   };
   const narFile = file.inPlace ? undefined : candidate.narFile;
-  return { storePath, references, info: signByAll(info, mirror), narFile };
+  return { storePath, references, info: withOurs(info, mirror, sign), narFile };
 }
 
 interface NarFileFacts {
@@ -142,8 +147,8 @@ async function describeFile(mirror: Mirror, { info, narFile }: PublishCandidate)
   return { hash, sizeBytes: stored.sizeBytes, compression, url, inPlace: true };
 }
 
-function signByAll(info: NarInfo, { signingKeys }: Mirror): NarInfo {
-  return signingKeys.reduce(signNarInfo, info);
+function withOurs(info: NarInfo, { signingKeys }: Mirror, sign: boolean): NarInfo {
+  return sign ? signingKeys.reduce(signNarInfo, info) : info;
 }
 
 /** `info`, with what another narinfo of the same path and contents says beyond it. */

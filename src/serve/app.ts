@@ -74,6 +74,7 @@ export function buildApp(context: ServeContext): FastifyInstance {
   routeFrontPage(app, context);
   app.addHook('onClose', async () => {
     context.localStore?.[Symbol.dispose]();
+    context.proxy?.close();
     await context.misses[Symbol.asyncDispose]();
   });
   refuseTunnels(app);

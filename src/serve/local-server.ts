@@ -24,7 +24,7 @@ export async function openLocalServer(options: LocalServerOptions): Promise<Loca
   const context = await openServeContext(options, stopping.signal);
   const app = buildApp(context);
   const { server } = app;
-  const lane = openExpressLane(server, context);
+  const lane = openExpressLane(server, { narInfos: context.offered, stopping: stopping.signal });
   await app.ready();
   const listening = await listenOn(server, options.listenOn);
 

@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { StoredFile } from '../mirror/storage.ts';
-import { etagOfFile, matchesIfNoneMatch, matchesIfRange } from './etag.ts';
+import { etagOfBytes, etagOfFile, matchesIfNoneMatch, matchesIfRange } from './etag.ts';
 import type { OpenedFile } from './opened-file.ts';
 import { parseRange } from './range.ts';
 import { type FilePart, sendFileBody } from './send-file-body.ts';
@@ -29,6 +29,8 @@ export interface FileAnswer {
   readonly cacheControl: string;
   /** Where the name stands for the contents; else made from size and time. */
   readonly etag?: string;
+  /** Small, and worth asking upstreams for where the mirror does not have it. */
+  readonly mayBeUpstream?: boolean;
 }
 
 /** Answers with bytes at hand; 304 when the client has them. */
@@ -38,6 +40,18 @@ export function sendBytes(request: FastifyRequest, reply: FastifyReply, answer: 
   return reply.header('content-type', answer.contentType).send(answer.bytes);
 }
 
+/** Answers with a small file that an upstream has, if this is one that may be asked of upstreams. */
+export async function sendOfUpstream(
+  context: ServeContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { name, contentType, cacheControl, mayBeUpstream }: FileAnswer,
+): Promise<FastifyReply> {
+  const bytes = mayBeUpstream === true ? await context.proxy?.file(name) : undefined;
+  if (bytes === undefined) return sendMissing(reply);
+  return sendBytes(request, reply, { bytes, etag: etagOfBytes(bytes), contentType, cacheControl });
+}
+
 /** Answers with a file of the mirror or the part that Range asks for; 304, 404 and 416 where they are due. */
 export async function sendFile(
   context: ServeContext,
@@ -45,9 +59,16 @@ export async function sendFile(
   reply: FastifyReply,
   answer: FileAnswer,
 ): Promise<FastifyReply | undefined> {
-  if (context.sendfileHeader !== undefined) return sendByProxy(context, context.sendfileHeader, reply, answer);
+  if (context.sendfileHeader !== undefined) {
+    if ((await context.files.stat(answer.name)) === undefined) {
+      return sendOfUpstream(context, request, reply, answer);
+    }
+    return sendByProxy(context, context.sendfileHeader, reply, answer);
+  }
   const file = await context.files.open(answer.name);
-  return file === undefined ? sendMissing(reply) : sendOpenedFile(context, request, reply, answer, file);
+  return file === undefined
+    ? sendOfUpstream(context, request, reply, answer)
+    : sendOpenedFile(context, request, reply, answer, file);
 }
 
 /** The same for a file that is open already, which is closed then; `name` is for the log. */
@@ -119,7 +140,6 @@ async function sendByProxy(
   reply: FastifyReply,
   { name, contentType, cacheControl }: FileAnswer,
 ): Promise<FastifyReply> {
-  if ((await context.files.stat(name)) === undefined) return sendMissing(reply);
   return reply
     .header(header, formatSendfileValue(header, context.directory, name))
     .header('content-type', contentType)

@@ -7,12 +7,14 @@ import { CACHE_INFO_NAME, privateLayout } from '../mirror/layout.ts';
 import { checkMirrorFormat } from '../mirror/mirror-format.ts';
 import { type CacheInfo, parseCacheInfo } from '../nix/cache-info.ts';
 import { NixFormatError } from '../nix/format-error.ts';
+import { openProxyClient, type ProxyClient } from '../proxy/proxy-client.ts';
 import { ChangeWatch } from './change-watch.ts';
 import { type LimitedLog, limitLog } from './limited-log.ts';
 import { LocalStore } from './local-store.ts';
 import { MissRecorder } from './miss-recorder.ts';
 import { NarInfoCache } from './narinfo-cache.ts';
 import { type NarInfoOffers, offerNarInfos } from './narinfo-offers.ts';
+import { OfferedNarInfos } from './offered-narinfos.ts';
 import type { findOnlyFolder } from './only-folder.ts';
 import { RecordedRoots } from './recorded-roots.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
@@ -33,6 +35,8 @@ export interface ServeContextOptions {
   readonly localStore?: string | undefined;
   /** How many processes serve the mirror on this machine, and share the memory for it; default 1. */
   readonly processes?: number | undefined;
+  /** Where the process is reached that asks upstreams; without it the server answers for the mirror alone. */
+  readonly proxySocket?: string | undefined;
   readonly logger: Logger;
 }
 
@@ -47,8 +51,10 @@ export interface ServeContext {
   readonly files: ServedFiles;
   /** Those of the mirror. */
   readonly narInfos: NarInfoCache;
-  /** Those of the mirror, and what else clients may have. */
+  /** Those of the mirror, and of the server's own store. */
   readonly offers: NarInfoOffers;
+  /** The same, and what upstreams have. */
+  readonly offered: OfferedNarInfos;
   readonly localStore: LocalStore | undefined;
   readonly roots: RecordedRoots;
   readonly summary: ServerSummary;
@@ -56,6 +62,7 @@ export interface ServeContext {
   readonly tarballs: SourceTarballs;
   /** By store path: which trees are nothing but one folder. */
   readonly onlyFolders: Map<string, ReturnType<typeof findOnlyFolder>>;
+  readonly proxy: ProxyClient | undefined;
   readonly log: LimitedLog;
   /** Aborted when the server begins to stop; running transfers go on. */
   readonly stopping: AbortSignal;
@@ -78,7 +85,12 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const summary = new ServerSummary({ directory, storeDir, localStore: localStore !== undefined });
   const misses = new MissRecorder(privateLayout(directory).missesFile, log);
   const tarballs = new SourceTarballs({ folder: privateLayout(directory).tarballsFolder, files, log });
+  const { proxySocket } = options;
+  const proxy = proxySocket === undefined ? undefined : openProxyClient({ socketFile: proxySocket });
+  const offered = new OfferedNarInfos(offers, proxy);
   return {
+    proxy,
+    offered,
     directory,
     storeDir,
     priority,

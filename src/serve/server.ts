@@ -3,6 +3,8 @@ import { resolve } from 'node:path';
 import pino, { type Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { type FetcherProcess, startFetcherProcess } from '../proxy/fetcher-process.ts';
+import type { ProxyOptions } from '../proxy/protocol.ts';
 import type { ListenTarget } from './listen.ts';
 import { explainListenError, formatServerUrl, parseListenAddress } from './listen-address.ts';
 import { type LocalServer, openLocalServer } from './local-server.ts';
@@ -20,6 +22,8 @@ export interface ServerOptions {
   readonly priority?: number | undefined;
   /** Files are sent by the web server in front, which is told by this header field (docs/guide/behind-nginx.md). Default: by us. */
   readonly sendfileHeader?: SendfileHeader | undefined;
+  /** Answer for these caches, too: fetch from them what clients ask for, keep it, serve it. Default: no outgoing connection is ever opened. */
+  readonly proxy?: ProxyOptions | undefined;
   /** How clients reach the server, such as https://ferry.lan/nix; default: as each says in its Host field. */
   readonly publicUrl?: string | undefined;
   /** Offer the valid paths of the Nix store below this folder, too, signed with the mirror's key; `/` for the system's own. */
@@ -33,6 +37,8 @@ export interface ServerOptions {
 }
 
 export interface RunningServer {
+  /** The process that deals with upstreams, where there is one. */
+  readonly fetcher: Pick<FetcherProcess, 'pid'> | undefined;
   /** For clients on this machine, with the real port; empty when we listen on no TCP socket. */
   readonly url: string;
   /** 0 when there is none. */
@@ -45,7 +51,7 @@ export interface RunningServer {
 }
 
 /**
- * Serves a mirror over HTTP as a binary cache. It opens no outgoing connection.
+ * Serves a mirror over HTTP as a binary cache. Without `proxy` nothing of it opens an outgoing connection; with it, a process of its own does.
  * Throws `not-a-mirror`, `newer-format`, `address-in-use` or `usage` (address, workers, priority).
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -68,20 +74,24 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     localStore: options.localStore === undefined ? undefined : resolve(options.localStore),
     processes: workers,
   };
+  const fetcher =
+    options.proxy === undefined ? undefined : await startFetcherProcess(mirrorDirectory, options.proxy, logger);
+  const proxied = { ...shared, proxySocket: fetcher?.socketFile };
   let inner: LocalServer | Workers;
   try {
     inner =
       workers === 1
-        ? await openLocalServer({ ...shared, logger })
-        : await openWorkers({ ...shared, listen, logLevel: logger.level }, workers, logger);
+        ? await openLocalServer({ ...proxied, logger })
+        : await openWorkers({ ...proxied, listen, logLevel: logger.level }, workers, logger);
   } catch (error) {
+    await fetcher?.close();
     throw explainListenError(error, listen);
   }
   const { bound } = inner;
   const host = 'address' in listenOn ? listenOn.address.host : bound?.host;
   const url = bound === undefined ? '' : formatServerUrl(host, bound.port);
   logger.info({ url, mirror: mirrorDirectory, workers }, 'serving');
-  const server = wrapServer({ url, port: bound?.port ?? 0, workers }, inner, logger);
+  const server = wrapServer({ url, port: bound?.port ?? 0, workers, fetcher }, inner, logger);
   stopOnAbort(server, options.signal);
   return server;
 }
@@ -91,13 +101,18 @@ function targetOf(listen: ServerOptions['listen']): ListenTarget {
 }
 
 function wrapServer(
-  facts: Pick<RunningServer, 'url' | 'port' | 'workers'>,
+  facts: Pick<RunningServer, 'url' | 'port' | 'workers'> & { readonly fetcher: FetcherProcess | undefined },
   inner: LocalServer | Workers,
   logger: Logger,
 ): RunningServer {
   const { promise: closed, resolve: markClosed, reject: markFailed } = Promise.withResolvers<void>();
   closed.catch(() => {});
-  if ('lost' in inner) void inner.lost.then(markClosed);
+  if ('lost' in inner) {
+    void inner.lost.then(async () => {
+      await facts.fetcher?.close();
+      markClosed();
+    });
+  }
   let closing: Promise<void> | undefined;
   return {
     ...facts,
@@ -105,7 +120,8 @@ function wrapServer(
     close: async ({ now = false } = {}) => {
       if (closing === undefined) logger.info({ now }, 'stopping');
       else if (!now) return closing;
-      const stopped = now ? inner.closeNow() : inner.close();
+      // Until the last transfer is through, there may be something to fetch for it.
+      const stopped = (now ? inner.closeNow() : inner.close()).then(() => facts.fetcher?.close());
       closing ??= stopped.then(() => logger.info('stopped'));
       closing.then(markClosed, markFailed);
       await Promise.all([stopped, closing]);

@@ -13,6 +13,7 @@ export interface WorkerSettings {
   readonly publicUrl?: string | undefined;
   readonly localStore?: string | undefined;
   readonly priority?: number | undefined;
+  readonly proxySocket?: string | undefined;
   readonly shutdownGraceMs?: number | undefined;
   readonly logLevel: string;
 }

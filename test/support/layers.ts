@@ -17,7 +17,7 @@ export interface ImportStatement {
 export const STOREYS: readonly (readonly string[])[] = [
   ['cli'],
   ['serve'],
-  ['collect', 'get-nix', 'rehearse', 'shipment', 'site'],
+  ['collect', 'get-nix', 'proxy', 'rehearse', 'shipment', 'site'],
   ['closure', 'sources', 'evaluate', 'store'],
   ['upstream', 'mirror', 'config'],
   ['nix', 'base'],

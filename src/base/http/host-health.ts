@@ -2,6 +2,14 @@ import type { Clock } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
 import { HttpError, type TransportFailure } from './http-error.ts';
 
+/** How long a host that turned out dead is left alone: at first, and after it has been found dead again and again. */
+export interface HostDownTimes {
+  readonly hostDownMs: number;
+  readonly hostDownCeilingMs: number;
+}
+
+const DEFAULT_DOWN_TIMES: HostDownTimes = LIMITS;
+
 /**
  * What is known of each host, so that a dead one costs one connect timeout and not one for each request: the first
  * request to a host goes alone and the others wait for its outcome; when a host turns out dead, whoever still waits for
@@ -10,10 +18,12 @@ import { HttpError, type TransportFailure } from './http-error.ts';
  */
 export class HostHealth {
   readonly #clock: Clock;
+  readonly #times: HostDownTimes;
   readonly #hosts = new Map<string, Host>();
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, times: HostDownTimes = DEFAULT_DOWN_TIMES) {
     this.#clock = clock;
+    this.#times = times;
   }
 
   /** Throws the remembered HttpError when the host is down. The caller owes a `leave()`. */
@@ -39,7 +49,8 @@ export class HostHealth {
     const host: Host = {
       state: { phase: 'new' },
       isProbed: false,
-      downForMs: LIMITS.hostDownMs,
+      times: this.#times,
+      downForMs: this.#times.hostDownMs,
       lastSignOfLifeMs: Number.NEGATIVE_INFINITY,
       stayAwayUntilMs: 0,
       waiting: new Set(),
@@ -82,7 +93,7 @@ export class HostVisit {
     this.#forget();
     this.signOfLife();
     this.#host.state = { phase: 'up' };
-    this.#host.downForMs = LIMITS.hostDownMs;
+    this.#host.downForMs = this.#host.times.hostDownMs;
     this.#release();
   }
 
@@ -131,7 +142,7 @@ export class HostVisit {
     const host = this.#host;
     const failure = error.failure === 'host-down' ? error : asHostDown(error);
     host.state = { phase: 'down', failure, tryAgainAtMs: this.#clock.nowMs() + host.downForMs };
-    host.downForMs = Math.min(host.downForMs * 2, LIMITS.hostDownCeilingMs);
+    host.downForMs = Math.min(host.downForMs * 2, host.times.hostDownCeilingMs);
     this.#release();
     const visitors = [...host.visitors];
     host.visitors.clear();
@@ -162,6 +173,7 @@ interface Host {
   state: HostState;
   /** One request is finding out whether a host that is not known to be up lives. */
   isProbed: boolean;
+  readonly times: HostDownTimes;
   downForMs: number;
   lastSignOfLifeMs: number;
   stayAwayUntilMs: number;

@@ -1,9 +1,12 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { NixferryError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { recordCachedPath, recordCachedPaths } from '../../mirror/cached-roots.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { nixRootSystem, nixRootsOf } from '../../mirror/nix-root.ts';
 import { findRoots, type RootRecord, readRoots } from '../../mirror/roots.ts';
+import { NixFormatError } from '../../nix/format-error.ts';
+import { parseStorePath } from '../../nix/store-path.ts';
 import { chooseBasis } from '../../shipment/choose-basis.ts';
 import { lostShipments } from '../../shipment/lost-shipments.ts';
 import { parseSequences } from '../../shipment/sequence-ranges.ts';
@@ -15,15 +18,20 @@ import type { CommandRun } from '../run.ts';
 
 interface PackCommandOptions extends PackOptions {
   readonly lost?: readonly number[];
+  readonly cached?: boolean;
 }
 
 export function define(command: Command, run: CommandRun): void {
-  command.argument('[roots...]', 'roots as nixferry status names them (default: all roots of the mirror)');
+  command.argument(
+    '[roots...]',
+    'roots as nixferry status names them, or store paths that the mirror has (default: all roots of the mirror)',
+  );
   addPackOptions(command).addOption(
     new Option('--lost <numbers>', 'send the share of lost shipments again, such as 4 or 4-6,9; repeat for more')
       .argParser(collectSequences)
       .conflicts(['since', 'full']),
   );
+  command.option('--cached', 'also what a caching proxy has fetched (serve --upstream) and no root holds');
   addCommonOptions(command, [
     'nixferry pack --site ship --to /media/stick',
     'nixferry pack --site ship --to /media/stick --since 41    # one way only: 41 is taken to have arrived',
@@ -49,10 +57,12 @@ async function orderOf(
   { output, signal }: CommandRun,
 ): Promise<PackOrder> {
   if (options.lost === undefined) {
-    const all = queries.length === 0 ? await rootsToSend(mirror) : await rootsNamed(mirror, queries);
-    const { named, leftOut } = queries.length === 0 ? onlyComplete(all) : { named: all, leftOut: [] };
+    const cached = options.cached === true ? await recordCachedPaths(mirror) : undefined;
+    const named = queries.length === 0 ? await rootsToSend(mirror) : await rootsNamed(mirror, queries);
+    const all = uniqueRoots([...named, ...(cached === undefined ? [] : [cached])]);
+    const { whole, leftOut } = queries.length === 0 ? onlyComplete(all) : { whole: all, leftOut: [] };
     if (leftOut.length > 0) output.warn(describeLeftOut(leftOut));
-    const roots = options.withNix === true ? uniqueRoots([...named, ...(await nixToSend(mirror))]) : named;
+    const roots = options.withNix === true ? uniqueRoots([...whole, ...(await nixToSend(mirror))]) : whole;
     return { roots, basis: await chooseBasis(mirror, site, roots, readSince(options), signal), leftOut };
   }
   if (queries.length === 0 && options.withNix !== true) return lostShipments(mirror, site, options.lost, signal);
@@ -73,10 +83,10 @@ async function rootsToSend(mirror: Mirror): Promise<RootRecord[]> {
 }
 
 /** Whoever names no root wants what there is: one that failed once shall not hold up the others. */
-function onlyComplete(all: readonly RootRecord[]): { named: readonly RootRecord[]; leftOut: readonly RootRecord[] } {
-  const named = all.filter(({ complete }) => complete);
+function onlyComplete(all: readonly RootRecord[]): { whole: readonly RootRecord[]; leftOut: readonly RootRecord[] } {
+  const whole = all.filter(({ complete }) => complete);
   const leftOut = all.filter(({ complete }) => !complete);
-  if (named.length > 0 || leftOut.length === 0) return { named, leftOut };
+  if (whole.length > 0 || leftOut.length === 0) return { whole, leftOut };
   throw new NixferryError('upstream-incomplete', 'no root of this mirror is complete, so there is nothing to pack', {
     hint: `collect them again, or forget those that cannot be had:\n${waysOut(leftOut)}`,
   });
@@ -108,7 +118,10 @@ async function rootsNamed(mirror: Mirror, queries: readonly string[]): Promise<R
   const roots: RootRecord[] = [];
   for (const query of queries) {
     const found = await findRoots(mirror, query);
-    if (found.length === 0) {
+    const cached = found.length === 0 ? await recordIfCached(mirror, query) : undefined;
+    if (cached !== undefined) {
+      roots.push(cached);
+    } else if (found.length === 0) {
       throw new NixferryError('bad-root', `the mirror has no root '${query}'`, {
         hint: `collect it first (nixferry collect ${query}), or see the roots with nixferry status`,
       });
@@ -116,6 +129,17 @@ async function rootsNamed(mirror: Mirror, queries: readonly string[]): Promise<R
     roots.push(...found);
   }
   return uniqueRoots(roots);
+}
+
+/** A store path that the mirror came by otherwise than by collecting, such as from clients of a caching proxy. */
+async function recordIfCached(mirror: Mirror, query: string): Promise<RootRecord | undefined> {
+  if (!query.startsWith(`${mirror.storeDir}/`)) return undefined;
+  try {
+    return await recordCachedPath(mirror, parseStorePath(query, mirror.storeDir));
+  } catch (error) {
+    if (error instanceof NixFormatError) return undefined;
+    throw error;
+  }
 }
 
 function uniqueRoots(roots: readonly RootRecord[]): RootRecord[] {

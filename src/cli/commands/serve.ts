@@ -5,22 +5,31 @@ import { quoteForShell } from '../../base/shell-word.ts';
 import { SENDFILE_HEADERS, type SendfileHeader } from '../../serve/sendfile-header.ts';
 import { startServer } from '../../serve/server.ts';
 import { openServiceManager } from '../../serve/service-manager.ts';
+import { chooseProxy } from '../caching-proxy.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions, wholeNumber } from '../common-options.ts';
 import type { CommandRun } from '../run.ts';
+import { addUpstreamOptions, type UpstreamOptions } from '../upstream-options.ts';
 
-interface ServeOptions extends CommonOptions {
+interface ServeOptions extends CommonOptions, UpstreamOptions {
   readonly listen?: string;
   readonly workers?: number;
   readonly priority?: number;
   readonly sendfileHeader?: SendfileHeader;
   readonly publicUrl?: string;
   readonly localStore?: string | true;
+  readonly sign: boolean;
+  readonly lookAhead?: boolean;
 }
 
 const USUAL_ADDRESS = '127.0.0.1:8080';
 
 export function define(command: Command, run: CommandRun): void {
-  command
+  addUpstreamOptions(
+    command,
+    'a cache to fetch from what clients ask for and the mirror lacks; repeat for more (?priority=N sorts them)',
+  )
+    .option('--look-ahead', 'fetch what fetched paths refer to, too, before anybody asks')
+    .option('--no-sign', 'leave the signatures of what is fetched as they are, without our own')
     .option(
       '--listen <address>',
       `HOST:PORT, :PORT for all addresses, or [IPV6]:PORT (default: the sockets that systemd passes, else ${USUAL_ADDRESS})`,
@@ -45,14 +54,17 @@ export function define(command: Command, run: CommandRun): void {
         'let the web server in front send the files (docs/guide/behind-nginx.md)',
       ).choices(SENDFILE_HEADERS),
     );
-  addCommonOptions(command, ['nixferry serve --listen :8080', 'nixferry serve --listen :8080 --local-store']).action(
-    (options: ServeOptions) => serve(options, run),
-  );
+  addCommonOptions(command, [
+    'nixferry serve --listen :8080',
+    'nixferry serve --listen :8080 --local-store',
+    'nixferry serve --listen :8080 --upstream https://cache.nixos.org',
+  ]).action((options: ServeOptions) => serve(options, run));
 }
 
 /** Serves until it is told to stop. The log is JSON on stderr; the address goes to stdout as soon as it answers. */
 async function serve(options: ServeOptions, { output, signal }: CommandRun): Promise<void> {
-  const { mirrorDirectory } = await readCommonOptions(options);
+  const { config, mirrorDirectory } = await readCommonOptions(options);
+  const proxy = await chooseProxy(options, config, mirrorDirectory);
   const logger = pino({ base: { name: 'nixferry' } }, pino.destination({ dest: 2, sync: true }));
   const manager = openServiceManager(process.env, process.pid);
   const server = await startServer({
@@ -63,6 +75,7 @@ async function serve(options: ServeOptions, { output, signal }: CommandRun): Pro
     sendfileHeader: options.sendfileHeader,
     publicUrl: options.publicUrl,
     localStore: options.localStore === true ? '/' : options.localStore,
+    proxy,
     logger,
     signal,
   });

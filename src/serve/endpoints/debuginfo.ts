@@ -14,6 +14,7 @@ export function routeDebugInfo(app: FastifyInstance, context: ServeContext): voi
         name: `debuginfo/${name}`,
         contentType: 'application/json',
         cacheControl: CACHE_SHORTLY,
+        mayBeUpstream: true,
       });
     },
   });

@@ -19,7 +19,14 @@ export function routeHealth(app: FastifyInstance, context: ServeContext): void {
       return reply
         .code(ready ? 200 : 503)
         .header('cache-control', CACHE_NEVER)
-        .send({ ready, checks });
+        .send({ ready, checks, ...(await upstreamFacts(context)) });
     },
   });
+}
+
+/** That an upstream is dead is no reason to send clients away: what is here is served all the same. */
+async function upstreamFacts({ proxy }: ServeContext) {
+  if (proxy === undefined) return {};
+  const upstreams = await proxy.upstreams();
+  return { upstreams: upstreams ?? [], ...(upstreams === undefined ? { proxy: 'is being started again' } : {}) };
 }

@@ -15,6 +15,7 @@ export function routeLog(app: FastifyInstance, context: ServeContext): void {
         name: `log/${name}`,
         contentType: 'text/plain; charset=utf-8',
         cacheControl: CACHE_SHORTLY,
+        mayBeUpstream: true,
       });
     },
   });

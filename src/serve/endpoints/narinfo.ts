@@ -4,7 +4,10 @@ import { NARINFO_TYPE, narInfoOfAnswer } from '../express/express-answer.ts';
 import { CACHE_SHORTLY, sendBytes, sendMalformed, sendMissing } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
 
-/** `/HASH.narinfo`: whether a path is here, and what to know of it. The bytes are those on the disk, signatures and all. */
+/**
+ * `/HASH.narinfo`: whether a path is here, and what to know of it. The bytes are those on the disk, signatures and all; or, where there are upstreams,
+ * those of a narinfo that is not here yet and gone when its upstream is.
+ */
 export function routeNarInfo(app: FastifyInstance, context: ServeContext): void {
   app.route<{ Params: { hash: string } }>({
     method: ['GET', 'HEAD'],
@@ -12,7 +15,7 @@ export function routeNarInfo(app: FastifyInstance, context: ServeContext): void 
     handler: async (request, reply) => {
       const { hash } = request.params;
       if (!isHashPart(hash)) return sendMalformed(reply, '/<32 characters of a store path>.narinfo');
-      const found = await context.offers.find(hash);
+      const found = (await context.offers.find(hash)) ?? (await context.offered.ask(hash));
       if (found === undefined) return sendMissing(reply);
       return sendBytes(request, reply, {
         bytes: narInfoOfAnswer(found.answer),

@@ -8,7 +8,7 @@ import { isStoreBaseName } from '../store-base-name.ts';
  * `/build-trace-v2/NAME.drv/OUTPUT.doi` since. The number will grow, so any is answered from the folder of that name.
  */
 export function routeRealisation(app: FastifyInstance, context: ServeContext): void {
-  const answer = { contentType: 'application/json', cacheControl: CACHE_SHORTLY };
+  const answer = { contentType: 'application/json', cacheControl: CACHE_SHORTLY, mayBeUpstream: true };
   app.route<{ Params: { id: string } }>({
     method: ['GET', 'HEAD'],
     url: '/realisations/:id',

@@ -1,8 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { ServeContext } from '../serve-context.ts';
 import { AnswerStart } from './express-answer.ts';
-import { ExpressConnection } from './express-connection.ts';
+import { ExpressConnection, type ExpressSurroundings } from './express-connection.ts';
 
 /** The express lane of one server; its connections are not among those that `server.closeAllConnections` knows. */
 export interface ExpressLane {
@@ -12,7 +11,10 @@ export interface ExpressLane {
 }
 
 /** Puts the lane between a server and its connections; before it listens. */
-export function openExpressLane(server: Server, context: Pick<ServeContext, 'offers' | 'stopping'>): ExpressLane {
+export function openExpressLane(
+  server: Server,
+  context: Pick<ExpressSurroundings, 'narInfos' | 'stopping'>,
+): ExpressLane {
   const connections = new Set<ExpressConnection>();
   const ofSide = new WeakMap<object, ExpressConnection>();
   const takeAsHttp = server.listeners('connection');
@@ -20,7 +22,7 @@ export function openExpressLane(server: Server, context: Pick<ServeContext, 'off
   const answerStart = new AnswerStart();
   server.on('connection', (socket: Socket) => {
     const connection = new ExpressConnection(socket, {
-      narInfos: context.offers,
+      narInfos: context.narInfos,
       stopping: context.stopping,
       answerStart,
       openHttp: (side) => {

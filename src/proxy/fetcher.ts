@@ -1,0 +1,183 @@
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { systemClock } from '../base/clock.ts';
+import { NixferryError } from '../base/errors.ts';
+import { createHttpClient, type HttpClient } from '../base/http-client.ts';
+import { LIMITS } from '../base/limits.ts';
+import { openFileStorage } from '../mirror/file-storage.ts';
+import { readSigningKeys } from '../mirror/key-rotation.ts';
+import { narInfoName, privateLayout } from '../mirror/layout.ts';
+import { openMirror } from '../mirror/mirror.ts';
+import { type MirrorLock, takeMirrorLock } from '../mirror/mirror-lock.ts';
+import { parsePublicKey } from '../nix/signature.ts';
+import { hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { AbsentPaths } from './absent-paths.ts';
+import { Downloads } from './downloads.ts';
+import { HeldPaths } from './held-paths.ts';
+import { LookAhead } from './look-ahead.ts';
+import type { OfferTerms } from './offer.ts';
+import { OfferTable } from './offer-table.ts';
+import { Offers } from './offers.ts';
+import { OnceLog } from './once-log.ts';
+import type { FetcherSettings } from './protocol.ts';
+import { Publisher } from './publisher.ts';
+import { QuestionDesk } from './question-desk.ts';
+import { SmallFiles } from './small-files.ts';
+import { UpstreamLine } from './upstream-line.ts';
+
+export interface Fetcher {
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the one process's part that deals with upstreams, and listens for the serving processes. Resolves when each upstream is known to live or not.
+ * Throws `mirror-locked` when another fetcher works on this mirror, `bad-key`, and what opening the mirror throws.
+ */
+export async function openFetcher(settings: FetcherSettings, logger: Logger): Promise<Fetcher> {
+  const { mirrorDirectory, socketFile } = settings;
+  const folder = privateLayout(mirrorDirectory).proxyFolder;
+  const folders = { partial: join(folder, 'partial'), held: join(folder, 'held') };
+  for (const one of Object.values(folders)) await mkdir(one, { recursive: true });
+  const lock = await takeProxyLock(folder);
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  try {
+    await removeStalePartials(folders.partial);
+    const { storeDir, terms } = await readTerms(settings);
+    const http = openHttp(settings);
+    const log = new OnceLog(logger);
+    const onLost = (): void => desk.tellLost();
+    const lines = openLines(settings, { http, storeDir, logger, signal, onLost });
+    const table = new OfferTable(join(folder, 'offers.sqlite'), storeDir);
+    const held = new HeldPaths(folders.held, storeDir);
+    const offers = new Offers({ lines, terms, table, clock: systemClock, log });
+    const storage = openFileStorage(mirrorDirectory);
+    const isVisible = async (path: StorePath): Promise<boolean> =>
+      (await storage.stat(narInfoName(hashPartOf(path)))) !== undefined;
+    const publisher = new Publisher({ mirrorDirectory, held, sign: settings.sign, isVisible, log, signal });
+    const { trustedKeys } = terms;
+    const common = { mirrorDirectory, partialFolder: folders.partial, http, trustedKeys, offers, held, log, signal };
+    const downloads = new Downloads({ ...common, onHeld: () => publisher.wake() });
+    const lookAhead = settings.lookAhead ? new LookAhead({ offers, downloads, held, isVisible, signal }) : undefined;
+    const files = new SmallFiles(offers, terms, new AbsentPaths(systemClock));
+    const desk = new QuestionDesk({ offers, downloads, held, files, lines, storage, storeDir, lookAhead });
+    const server = await listenAt(socketFile, desk);
+    const restoring = held.restore(Date.now(), signal).then(() => publisher.wake());
+    const watching = watchMirror(() => storage.changeToken(), publisher, signal);
+    const tidying = setInterval(() => void removeStalePartials(folders.partial).catch(() => {}), TIDY_MS);
+    signal.addEventListener('abort', () => clearInterval(tidying), { once: true });
+    await Promise.all(lines.map((line) => line.start()));
+    return {
+      close: async () => {
+        stopping.abort();
+        desk.close();
+        server.close();
+        await Promise.allSettled([restoring, watching, publisher.idle(), downloads.idle()]);
+        table.close();
+        await http[Symbol.asyncDispose]();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    stopping.abort();
+    lock.release();
+    throw error;
+  }
+}
+
+async function readTerms(settings: FetcherSettings): Promise<{ storeDir: string; terms: OfferTerms }> {
+  const { mirrorDirectory, trustedPublicKeys, sign } = settings;
+  await using mirror = await openMirror(mirrorDirectory, { access: 'read' });
+  const signingKeys = sign ? await readSigningKeys(mirror) : [];
+  return { storeDir: mirror.storeDir, terms: { trustedKeys: trustedPublicKeys.map(parsePublicKey), signingKeys } };
+}
+
+function openHttp({ netrcFile, caFile }: FetcherSettings): HttpClient {
+  return createHttpClient({
+    // As many as fit into the time for one question; what bounds it is that.
+    attempts: LIMITS.httpAttempts,
+    connectTimeoutMs: LIMITS.proxyAskMs,
+    stallTimeoutMs: LIMITS.proxyStallMs,
+    // Whether an upstream lives is for its line to find out.
+    hostDownTimes: { hostDownMs: 0, hostDownCeilingMs: 0 },
+    ...(netrcFile === undefined ? {} : { netrcFile }),
+    ...(caFile === undefined ? {} : { caFile }),
+  });
+}
+
+function openLines(
+  { upstreams }: FetcherSettings,
+  parts: {
+    readonly http: HttpClient;
+    readonly storeDir: string;
+    readonly logger: Logger;
+    readonly signal: AbortSignal;
+    readonly onLost: () => void;
+  },
+): UpstreamLine[] {
+  const { logger, onLost, ...rest } = parts;
+  const onChange = (line: UpstreamLine): void => {
+    const { url, state, reason } = line.state;
+    if (state === 'up') {
+      logger.info({ upstream: url, priority: line.priority }, 'upstream answers');
+      return;
+    }
+    logger.error({ upstream: url, reason }, 'upstream does not answer; going on without it');
+    onLost();
+  };
+  return [...new Set(upstreams)].map((address) => new UpstreamLine({ address, ...rest, clock: systemClock, onChange }));
+}
+
+async function listenAt(socketFile: string, desk: QuestionDesk): Promise<Server> {
+  await rm(socketFile, { force: true });
+  const server = createServer((socket) => desk.take(socket));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socketFile, resolve);
+  });
+  return server;
+}
+
+/** One fetcher for a mirror; one that has just been killed may take a moment to go. */
+async function takeProxyLock(folder: string): Promise<MirrorLock> {
+  const place = { folder, lockFile: join(folder, 'lock'), lockInfoFile: join(folder, 'lock-info.json') };
+  const giveUpMs = systemClock.nowMs() + LOCK_WAIT_MS;
+  for (;;) {
+    try {
+      return await takeMirrorLock(place, 'nixferry serve --upstream');
+    } catch (error) {
+      const isLocked = error instanceof NixferryError && error.code === 'mirror-locked';
+      if (!isLocked || systemClock.nowMs() >= giveUpMs) throw error;
+      await systemClock.sleep(100);
+    }
+  }
+}
+
+async function removeStalePartials(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const file = join(folder, name);
+    const found = await stat(file).catch(() => undefined);
+    const isOld = found === undefined || Date.now() - found.mtimeMs > LIMITS.proxyPartialMs;
+    if (isOld) await rm(file, { recursive: true, force: true });
+  }
+}
+
+/** Others write to the mirror, too: what waited for a reference may be ready then. */
+async function watchMirror(
+  readToken: () => Promise<string | undefined>,
+  publisher: Publisher,
+  signal: AbortSignal,
+): Promise<void> {
+  let known: string | undefined;
+  while (!signal.aborted) {
+    const token = await readToken().catch(() => undefined);
+    if (token !== known) publisher.wake();
+    known = token;
+    await systemClock.sleep(LIMITS.proxyMirrorCheckMs, signal).catch(() => {});
+  }
+}
+
+const LOCK_WAIT_MS = 5000;
+const TIDY_MS = 3600_000;
