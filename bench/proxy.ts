@@ -16,8 +16,8 @@ import { openThinLine } from './support/thin-line.ts';
 const CLIENTS = 100;
 const RUN_SECONDS = 5;
 const LINE = { megabitsPerSecond: 100, delayMs: 20 };
-/** Each takes a minute. */
-const MOST_COPIES = 3;
+/** Each takes minutes. */
+const MOST_COPIES = 1;
 const TIMEOUT_MS = 10 * 60_000;
 
 export async function benchmark({ runs, note }: BenchmarkContext): Promise<Comparison[]> {
@@ -58,6 +58,9 @@ async function warm(
       loads.get(server)?.push(await load(server));
     }
   }
+  note(
+    `requests/s: ${servers.map((server) => (loads.get(server) ?? []).map((one) => Math.round(one.perSecond)).join(' ')).join(', ')}`,
+  );
   const row = (server: PinnedServer, of: (load: Load) => number) => ({
     ours: { name: 'serve --upstream', seconds: (loads.get(server) ?? []).map(of) },
     peer: { name: 'nginx proxy_cache', seconds: (loads.get(nginx) ?? []).map(of) },
@@ -115,6 +118,7 @@ async function cold(
   const megabytes = Math.round(dataset.compressedBytes / 1e6);
   note(`${runs} runs each of nix copy of 400 paths over loopback: through a proxy that has nothing yet, and direct`);
   const near = await copies(where, dataset, `http://127.0.0.1:${upstream.port}`, runs);
+  note(`seconds through the proxy: ${near.ours.seconds.join(' ')}; direct: ${near.peer.seconds.join(' ')}`);
   await using line = await openThinLine({ where, serverPort: upstream.port, ...LINE });
   note(`the same over ${LINE.megabitsPerSecond} Mbit/s and ${LINE.delayMs} ms each way, by ${line.shapedBy}`);
   const far = await copies(where, dataset, `http://127.0.0.1:${line.port}`, runs);
