@@ -190,9 +190,10 @@ export const LIMITS = {
   /** All serving processes together, as long as there is the second number for each. */
   servedNarInfoCacheBytes: 256 * 1024 * 1024,
   servedNarInfoCacheLeastBytes: 32 * 1024 * 1024,
-  /** What upstreams have and the mirror has not, in each serving process; asked for again after a while. */
-  servedOffersBytes: 32 * 1024 * 1024,
-  servedOfferMs: 60_000,
+  /** What upstreams have and the mirror has not, in all serving processes, as long as there is the second number for each; asked for again after a while. */
+  servedOffersBytes: 256 * 1024 * 1024,
+  servedOffersLeastBytes: 32 * 1024 * 1024,
+  servedOfferMs: 5 * 60_000,
   servedListingCacheBytes: 16 * 1024 * 1024,
   servedFolderCheckMs: 250,
   servedFolderSettleMs: 3000,

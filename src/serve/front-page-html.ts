@@ -1,5 +1,13 @@
 import { createHash } from 'node:crypto';
-import { clientSteps, type FrontPage, type FrontPageStep, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
+import {
+  clientSteps,
+  describeUpstream,
+  type FrontPage,
+  type FrontPageStep,
+  isHealthy,
+  NO_KEY,
+  WHAT_IT_IS,
+} from './front-page.ts';
 
 const STYLE = `
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff;--box:#f4f5f7;--line:#d5d9de;--link:#0b57b0;--good:#1a7f37;--bad:#b3261e}
@@ -58,7 +66,7 @@ export function frontPageHtml(page: FrontPage): string {
 <dt>Store</dt><dd><code>${escapeHtml(status.storeDir)}</code></dd>
 ${keys.join('\n')}
 <dt>Health</dt><dd>${health(page)}</dd>
-</dl>
+${upstreams(page)}</dl>
 <h2 id="use">Use it</h2>
 ${nixConf === undefined ? `<p>${NO_KEY}</p>` : clientSteps(page).map(step).join('\n')}
 ${nixConf === undefined ? '' : whole(nixConf)}
@@ -70,6 +78,12 @@ ${roots(page)}
 </body>
 </html>
 `;
+}
+
+function upstreams({ upstreams: asked = [] }: FrontPage): string {
+  if (asked.length === 0) return '';
+  const lines = asked.map((upstream) => `<code>${escapeHtml(describeUpstream(upstream))}</code>`);
+  return `<dt>Fetches from</dt><dd>${lines.join('<br>')}</dd>\n`;
 }
 
 function health(page: FrontPage): string {

@@ -1,5 +1,5 @@
 import { printable } from '../base/printable.ts';
-import { clientSteps, type FrontPage, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
+import { clientSteps, describeUpstream, type FrontPage, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
 
 /** The first page for curl. */
 export function frontPageText(page: FrontPage): string {
@@ -10,6 +10,7 @@ export function frontPageText(page: FrontPage): string {
   lines.push(`health:  ${isHealthy(page) ? 'ready' : 'NOT READY'}`);
   for (const { ok, name, reason } of checks) if (!ok) lines.push(`         ${name}: ${printable(reason ?? '')}`);
   if (status.localStore) lines.push("also:    what is valid in this server's own store");
+  for (const upstream of page.upstreams ?? []) lines.push(`fetches: ${printable(describeUpstream(upstream))}`);
   lines.push('', `${status.roots.length} roots`);
   for (const { name, scope, complete } of status.roots) {
     lines.push(`  ${printable(name)} (${scope}${complete ? '' : ', NOT complete'})`);

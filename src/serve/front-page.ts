@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import type { ServerStatus } from '../mirror/server-status.ts';
+import type { UpstreamState } from '../proxy/protocol.ts';
 import { formatClientConfig } from '../site/client-config.ts';
 import { type HealthCheck, runHealthChecks } from './health-checks.ts';
 import { reachedUrl } from './public-url.ts';
@@ -11,22 +12,33 @@ export interface FrontPage {
   readonly url: string;
   readonly status: ServerStatus;
   readonly checks: readonly HealthCheck[];
+  /** The caches that are asked for what is not here; undefined: none is, or it cannot be said just now. */
+  readonly upstreams: readonly UpstreamState[] | undefined;
   /** For nix.conf; undefined as long as there is no key. */
   readonly nixConf: string | undefined;
 }
 
 export async function makeFrontPage(request: FastifyRequest, context: ServeContext): Promise<FrontPage> {
-  const [status, checks] = await Promise.all([context.summary.read(), runHealthChecks(context)]);
+  const [status, checks, upstreams] = await Promise.all([
+    context.summary.read(),
+    runHealthChecks(context),
+    context.proxy?.upstreams(),
+  ]);
   const url = reachedUrl(request, context.publicUrl);
   const { publicKeys } = status;
   const nixConf = publicKeys.length === 0 ? undefined : formatClientConfig({ format: 'nix-conf', url, publicKeys });
-  return { url, status, checks, nixConf };
+  return { url, status, checks, upstreams, nixConf };
 }
 
 export const WHAT_IT_IS =
   'This is a Nix binary cache, served by Nixferry. Nix on this network fetches software from here instead of from the internet.';
 export const NO_KEY =
   'This mirror has no key of its own yet: clients must trust the keys of those who signed what it holds.';
+
+/** One upstream, and how it is. */
+export function describeUpstream({ url, state, reason }: UpstreamState): string {
+  return `${url} (${state}${reason === undefined ? '' : `: ${reason}`})`;
+}
 
 export function isHealthy({ checks }: FrontPage): boolean {
   return checks.every(({ ok }) => ok);

@@ -124,10 +124,10 @@ interface CacheEntry extends ServedNarInfo {
 }
 
 /** Roughly what an entry costs beside its text: key, place in the map, objects, the name of the NAR. */
-const ENTRY_OVERHEAD_BYTES = 512;
+export const ENTRY_OVERHEAD_BYTES = 512;
 
 /** A text that was cut out of another keeps the whole of that in memory. */
-function ownText(text: string): string {
+export function ownText(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }
 

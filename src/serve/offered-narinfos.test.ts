@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LIMITS } from '../base/limits.ts';
 import type { ProxyClient } from '../proxy/proxy-client.ts';
 import { narInfoOfAnswer } from './express/express-answer.ts';
 import { OfferedNarInfos } from './offered-narinfos.ts';
@@ -14,12 +15,12 @@ test('OfferedNarInfos has at hand what it asked for, for a while, and not after 
     narInfo: async (hashPart: string) => (hashPart === 'here' ? Buffer.from('the narinfo') : undefined),
     onOffersLost: (listener: () => void) => void listeners.push(listener),
   } as unknown as ProxyClient;
-  const offered = new OfferedNarInfos(nothing, proxy, () => nowMs);
+  const offered = new OfferedNarInfos(nothing, proxy, { maxBytes: 1_000_000, now: () => nowMs });
   assert.equal(offered.atHand('here'), undefined);
   assert.equal(await offered.ask('elsewhere'), undefined);
   assert.equal(narInfoOfAnswer((await offered.ask('here'))?.answer ?? '').toString(), 'the narinfo');
   assert.ok(offered.atHand('here') !== undefined);
-  nowMs = 61_000;
+  nowMs = LIMITS.servedOfferMs + 1;
   assert.equal(offered.atHand('here'), undefined);
   await offered.ask('here');
   lose();
@@ -31,7 +32,7 @@ test('OfferedNarInfos has at hand what it asked for, for a while, and not after 
 });
 
 test('OfferedNarInfos is the mirror alone when there is no proxy', async () => {
-  const offered = new OfferedNarInfos(nothing, undefined);
+  const offered = new OfferedNarInfos(nothing, undefined, { maxBytes: 1_000_000 });
   assert.equal(offered.atHand('x'), undefined);
   assert.equal(await offered.ask('x'), undefined);
 });

@@ -3,7 +3,7 @@ import type { ProxyClient } from '../proxy/proxy-client.ts';
 import { ByteCache } from './byte-cache.ts';
 import { etagOfBytes } from './etag.ts';
 import { formatNarInfoAnswer } from './express/express-answer.ts';
-import type { NarInfoCache, ServedNarInfo } from './narinfo-cache.ts';
+import { ENTRY_OVERHEAD_BYTES, type NarInfoCache, ownText, type ServedNarInfo } from './narinfo-cache.ts';
 
 /**
  * All that clients may be told of paths: what the mirror has, and, where there are upstreams, what these have. The latter is kept in memory only as long as
@@ -12,22 +12,25 @@ import type { NarInfoCache, ServedNarInfo } from './narinfo-cache.ts';
 export class OfferedNarInfos {
   readonly #narInfos: Pick<NarInfoCache, 'atHand' | 'find'>;
   readonly #proxy: ProxyClient | undefined;
+  readonly #maxBytes: number;
   readonly #now: () => number;
-  #offers = new ByteCache<Offered>(LIMITS.servedOffersBytes);
+  #offers: ByteCache<Offered>;
   /** Counts how often an upstream was lost: what was asked for before is not to be kept after. */
   #losses = 0;
 
   constructor(
     narInfos: Pick<NarInfoCache, 'atHand' | 'find'>,
     proxy: ProxyClient | undefined,
-    now: () => number = () => performance.now(),
+    { maxBytes, now = () => performance.now() }: { readonly maxBytes: number; readonly now?: () => number },
   ) {
     this.#narInfos = narInfos;
     this.#proxy = proxy;
+    this.#maxBytes = maxBytes;
     this.#now = now;
+    this.#offers = new ByteCache(maxBytes);
     proxy?.onOffersLost(() => {
       this.#losses += 1;
-      this.#offers = new ByteCache(LIMITS.servedOffersBytes);
+      this.#offers = new ByteCache(this.#maxBytes);
     });
   }
 
@@ -50,7 +53,7 @@ export class OfferedNarInfos {
     const etag = etagOfBytes(bytes);
     const answer = formatNarInfoAnswer(bytes, etag);
     const offered = { etag, answer, untilMs: this.#now() + LIMITS.servedOfferMs };
-    if (losses === this.#losses) this.#offers.set(hashPart, offered, answer.length + ENTRY_OVERHEAD_BYTES);
+    if (losses === this.#losses) this.#offers.set(ownText(hashPart), offered, answer.length + ENTRY_OVERHEAD_BYTES);
     return offered;
   }
 }
@@ -58,5 +61,3 @@ export class OfferedNarInfos {
 interface Offered extends ServedNarInfo {
   readonly untilMs: number;
 }
-
-const ENTRY_OVERHEAD_BYTES = 512;

@@ -87,7 +87,7 @@ export async function openServeContext(options: ServeContextOptions, stopping: A
   const tarballs = new SourceTarballs({ folder: privateLayout(directory).tarballsFolder, files, log });
   const { proxySocket } = options;
   const proxy = proxySocket === undefined ? undefined : openProxyClient({ socketFile: proxySocket });
-  const offered = new OfferedNarInfos(offers, proxy);
+  const offered = new OfferedNarInfos(offers, proxy, { maxBytes: offerBytes(options.processes ?? 1) });
   return {
     proxy,
     offered,
@@ -123,6 +123,11 @@ async function openLocal(
 function cacheBytes(processes: number): number {
   const share = Math.max(LIMITS.servedNarInfoCacheBytes / processes, LIMITS.servedNarInfoCacheLeastBytes);
   return Math.min(share, getHeapStatistics().heap_size_limit / 4);
+}
+
+function offerBytes(processes: number): number {
+  const share = Math.max(LIMITS.servedOffersBytes / processes, LIMITS.servedOffersLeastBytes);
+  return Math.min(share, getHeapStatistics().heap_size_limit / 8);
 }
 
 async function checkFolder(directory: string): Promise<void> {

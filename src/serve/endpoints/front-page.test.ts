@@ -6,6 +6,8 @@ import { rotateMirrorKey } from '../../mirror/key-rotation.ts';
 import { generateMirrorKey } from '../../mirror/keys.ts';
 import { parseServerStatus } from '../../mirror/server-status.ts';
 import { formatPublicKey, publicKeyOf } from '../../nix/signature.ts';
+import { frontPageHtml } from '../front-page-html.ts';
+import { frontPageText } from '../front-page-text.ts';
 import { type MirrorFixture, makeMirror, openApp } from '../mirror-fixture.test.ts';
 
 /** Host fields that nothing may come of: text in three languages, and addresses that are none. */
@@ -123,4 +125,22 @@ test('status.json tells programs keys, roots and a path to try out', async () =>
     example: '0'.repeat(32),
   });
   assert.equal(parseServerStatus(Buffer.from('<html>')), undefined);
+});
+
+test('the front page names the upstreams that are asked, and how they are', () => {
+  const page = {
+    url: 'http://ferry',
+    status: { format: 1, storeDir: '/nix/store', publicKeys: [], localStore: false, roots: [] },
+    checks: [],
+    nixConf: undefined,
+    upstreams: [
+      { url: 'https://cache.example.org', state: 'up' },
+      { url: 'https://other.example.org', state: 'down', reason: 'no <address>\u001b[31m' },
+    ],
+  } as const;
+  const html = frontPageHtml(page);
+  assert.match(html, /Fetches from.*https:\/\/cache\.example\.org \(up\)/);
+  assert.match(html, /\(down: no &lt;address&gt;/);
+  assert.match(frontPageText(page), /fetches: https:\/\/other\.example\.org \(down: no <address>[^\u001b]*\)\n/);
+  assert.doesNotMatch(frontPageHtml({ ...page, upstreams: undefined }), /Fetches from/);
 });
