@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import { DEFAULT_TRUSTED_PUBLIC_KEY, DEFAULT_UPSTREAM } from '../config/default-trust.ts';
 import { CACHE_INFO_NAME } from '../mirror/layout.ts';
 import { openMirror } from '../mirror/mirror.ts';
+import { SigningKeys } from '../mirror/signing-keys.ts';
 import { readTrustedKeys } from '../mirror/trusted-keys.ts';
 import { formatPublicKey } from '../nix/signature.ts';
 import type { ProxyOptions } from '../proxy/protocol.ts';
@@ -33,13 +34,16 @@ export async function chooseProxy(
   const keys = (options.trustedPublicKey ?? config.trustedPublicKeys ?? []).map(readPublicKey);
   if (upstreams.some(isDefaultUpstream)) keys.push(readPublicKey(DEFAULT_TRUSTED_PUBLIC_KEY));
   if (!(await isThere(join(mirrorDirectory, CACHE_INFO_NAME)))) await makeMirror(mirrorDirectory);
+  const sign = options.sign && config.serve.sign !== false;
+  // Before anything listens: whatever comes from upstreams is signed.
+  if (sign) await new SigningKeys(mirrorDirectory).read();
   const remembered = await readTrustedKeys({ directory: mirrorDirectory }, 'upstream');
   const caFile = options.caFile ?? config.caFile;
   const netrcFile = options.netrcFile ?? config.netrcFile;
   return {
     upstreams,
     trustedPublicKeys: [...new Set([...keys, ...remembered].map(formatPublicKey))],
-    sign: options.sign && config.serve.sign !== false,
+    sign,
     lookAhead: options.lookAhead ?? config.serve.lookAhead ?? false,
     ...(caFile === undefined ? {} : { caFile }),
     ...(netrcFile === undefined ? {} : { netrcFile }),
@@ -63,7 +67,7 @@ function checkAddress(address: string): void {
   const protocol = URL.parse(address)?.protocol;
   if (protocol === 'https:' || protocol === 'http:' || protocol === 'file:') return;
   throw new NixferryError('usage', 'an upstream is given by an address of another kind than Nixferry reads', {
-    hint: 'write https://HOST, http://HOST or file:///FOLDER',
+    hint: 'write https://HOST, http://HOST:PORT or file:///FOLDER, with what stands before the //',
   });
 }
 

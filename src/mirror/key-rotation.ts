@@ -52,8 +52,7 @@ export async function readFormerKeys(place: MirrorPlace): Promise<readonly Secre
 /** What the mirror signs with: its key, and after it the former ones; empty for a plain binary cache. */
 export async function readSigningKeys(place: MirrorPlace): Promise<readonly SecretKey[]> {
   const current = await readSecretKey(place);
-  const former = await readFormerKeys(place);
-  return current === undefined ? former : [current.key, ...former];
+  return current === undefined ? [] : [current.key, ...(await readFormerKeys(place))];
 }
 
 /** What clients of the mirror may trust: its key, and after it the former ones that still sign; empty for a plain binary cache. */

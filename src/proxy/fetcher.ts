@@ -7,11 +7,11 @@ import { NixferryError } from '../base/errors.ts';
 import { createHttpClient, type HttpClient } from '../base/http-client.ts';
 import { LIMITS } from '../base/limits.ts';
 import { openFileStorage } from '../mirror/file-storage.ts';
-import { readSigningKeys } from '../mirror/key-rotation.ts';
 import { narInfoName, privateLayout } from '../mirror/layout.ts';
 import { openMirror } from '../mirror/mirror.ts';
 import { type MirrorLock, takeMirrorLock } from '../mirror/mirror-lock.ts';
-import { parsePublicKey } from '../nix/signature.ts';
+import { SigningKeys } from '../mirror/signing-keys.ts';
+import { parsePublicKey, type SecretKey } from '../nix/signature.ts';
 import { hashPartOf, type StorePath } from '../nix/store-path.ts';
 import { AbsentPaths } from './absent-paths.ts';
 import { Downloads } from './downloads.ts';
@@ -45,7 +45,7 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
   const { signal } = stopping;
   try {
     await removeStalePartials(folders.partial);
-    const { storeDir, terms } = await readTerms(settings);
+    const { storeDir, terms, keys } = await readTerms(settings);
     const http = openHttp(settings);
     const log = new OnceLog(logger);
     const onLost = (): void => desk.tellLost();
@@ -68,6 +68,15 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
     const watching = watchMirror(() => storage.changeToken(), publisher, signal);
     const tidying = setInterval(() => void removeStalePartials(folders.partial).catch(() => {}), TIDY_MS);
     signal.addEventListener('abort', () => clearInterval(tidying), { once: true });
+    const renewing = setInterval(() => void renewKeys().catch(() => {}), LIMITS.proxyMirrorCheckMs);
+    signal.addEventListener('abort', () => clearInterval(renewing), { once: true });
+    const renewKeys = async (): Promise<void> => {
+      const now = await keys?.read();
+      if (now === undefined || now === terms.signingKeys) return;
+      terms.signingKeys = now;
+      offers.renew();
+      desk.tellLost();
+    };
     await Promise.all(lines.map((line) => line.start()));
     return {
       close: async () => {
@@ -87,11 +96,17 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
   }
 }
 
-async function readTerms(settings: FetcherSettings): Promise<{ storeDir: string; terms: OfferTerms }> {
-  const { mirrorDirectory, trustedPublicKeys, sign } = settings;
+/** `keys`: those of the mirror as they are from now on, where it signs. */
+async function readTerms({ mirrorDirectory, trustedPublicKeys, sign }: FetcherSettings): Promise<{
+  storeDir: string;
+  terms: OfferTerms & { signingKeys: readonly SecretKey[] };
+  keys: SigningKeys | undefined;
+}> {
   await using mirror = await openMirror(mirrorDirectory, { access: 'read' });
-  const signingKeys = sign ? await readSigningKeys(mirror) : [];
-  return { storeDir: mirror.storeDir, terms: { trustedKeys: trustedPublicKeys.map(parsePublicKey), signingKeys } };
+  const keys = sign ? new SigningKeys(mirrorDirectory) : undefined;
+  const signingKeys = (await keys?.read()) ?? [];
+  const terms = { trustedKeys: trustedPublicKeys.map(parsePublicKey), signingKeys };
+  return { storeDir: mirror.storeDir, terms, keys };
 }
 
 function openHttp({ netrcFile, caFile }: FetcherSettings): HttpClient {

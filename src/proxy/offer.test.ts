@@ -16,7 +16,9 @@ test('findObjection takes what a trusted key signed and what its content address
   assert.equal(findObjection(signed, terms), undefined);
   assert.match(findObjection(info, terms) ?? '', /unsigned/);
   assert.match(findObjection(signNarInfo(info, ours), terms) ?? '', /no trusted key signed it \(signed by ours-1\)/);
-  assert.match(findObjection({ ...signed, narSizeBytes: info.narSizeBytes + 8 }, terms) ?? '', /no trusted key/);
+  assert.match(findObjection({ ...signed, narSizeBytes: info.narSizeBytes + 8 }, terms) ?? '', /does not hold/);
+  const namesake = publicKeyOf(generateSecretKey(theirs.name));
+  assert.match(findObjection(signed, { ...terms, trustedKeys: [namesake] }) ?? '', /another key than the one trusted/);
   assert.match(findObjection({ ...signed, compression: 'lzip' }, terms) ?? '', /lzip/);
   assert.match(findObjection({ ...signed, fileSizeBytes: 1e12 }, terms) ?? '', /FileSize/);
   const storePath = makeFixedOutputPath('nar', info.narHash, 'thing', '/nix/store');

@@ -42,8 +42,12 @@ export function findObjection(info: NarInfo, { trustedKeys }: OfferTerms): strin
   // Signatures do not cover FileSize: an honest one follows from NarSize, and another would be a way to fill the disk.
   if (fileSizeBytes !== undefined && fileSizeBytes > maxFileBytes(unsized)) return 'FileSize is far above NarSize';
   if (trustedSignature(info, trustedKeys) !== undefined || addressNamesPath(info)) return undefined;
-  const names = info.signatures.map((signature) => signature.split(':')[0]);
-  return names.length === 0 ? 'it is unsigned' : `no trusted key signed it (signed by ${names.join(', ')})`;
+  const names = info.signatures.map((signature) => signature.split(':')[0] ?? '');
+  if (names.length === 0) return 'it is unsigned';
+  const alike = trustedKeys.find(({ name }) => names.includes(name));
+  if (alike !== undefined)
+    return `its signature by ${alike.name} does not hold: that is another key than the one trusted here, or the narinfo was changed`;
+  return `no trusted key signed it (signed by ${names.join(', ')})`;
 }
 
 /**

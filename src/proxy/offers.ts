@@ -21,12 +21,15 @@ export interface OffersOptions {
 export class Offers {
   readonly #options: OffersOptions;
   readonly #absent: AbsentPaths;
+  /** What was told before may be signed by other keys than the mirror's present ones: it only serves to find NARs. */
+  #freshFromMs: number;
   readonly #asking = new Map<HashPart, Promise<RememberedOffer | undefined>>();
   readonly #places = new Semaphore(LIMITS.narInfoRequestsInFlight);
 
   constructor(options: OffersOptions) {
     this.#options = options;
     this.#absent = new AbsentPaths(options.clock);
+    this.#freshFromMs = options.clock.wallClockMs();
   }
 
   /** Those that live, or may; the one to be asked first in front. */
@@ -99,14 +102,28 @@ export class Offers {
     if (info === undefined) return undefined;
     const objection = findObjection(info, terms);
     if (objection !== undefined) {
-      log.info(info.storePath, { upstream: line.url, path: info.storePath, reason: objection }, 'not passed on');
+      line.refused(objection);
+      log.warn(
+        info.storePath,
+        { upstream: line.url, path: info.storePath, reason: objection, next: REFUSED_HINT },
+        'not passed on',
+      );
       return undefined;
     }
     return { ...makeOffer(info, line.url, terms), seenMs: clock.wallClockMs() };
   }
 
+  /** What was told before is told anew when it is asked for: the keys of the mirror have changed. */
+  renew(): void {
+    this.#freshFromMs = this.#options.clock.wallClockMs();
+  }
+
   #isFresh({ seenMs }: RememberedOffer): boolean {
+    if (seenMs < this.#freshFromMs) return false;
     const ageMs = this.#options.clock.wallClockMs() - seenMs;
     return ageMs >= 0 && ageMs < LIMITS.proxyOfferFreshMs;
   }
 }
+
+const REFUSED_HINT =
+  'if the upstream is to be trusted for it, give its public key: serve --trusted-public-key NAME:KEY, or nixferry keys trust --for upstream';

@@ -15,6 +15,10 @@ export class OnceLog {
     if (this.#mayLog(`${message} ${key}`)) this.#logger.info(fields, message);
   }
 
+  warn(key: string, fields: Readonly<Record<string, unknown>>, message: string): void {
+    if (this.#mayLog(`${message} ${key}`)) this.#logger.warn(fields, message);
+  }
+
   error(key: string, fields: Readonly<Record<string, unknown>>, message: string): void {
     if (this.#mayLog(`${message} ${key}`)) this.#logger.error(fields, message);
   }

@@ -45,6 +45,8 @@ export interface UpstreamState {
   readonly state: 'up' | 'down' | 'not known yet';
   /** Why it counts as down. */
   readonly reason?: string | undefined;
+  /** Narinfos of it that were not passed on since the start, and what was wrong with the last one. */
+  readonly refused?: { readonly answers: number; readonly lastReason: string } | undefined;
 }
 
 export type Numbered<Message> = Message & { readonly id: number };

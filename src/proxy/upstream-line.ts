@@ -32,6 +32,7 @@ export class UpstreamLine {
   #upstream: Upstream | undefined;
   #state: UpstreamState['state'] = 'not known yet';
   #reason: string | undefined;
+  #refused: UpstreamState['refused'];
   #failuresInARow = 0;
   #lastSignOfLifeMs = Number.NEGATIVE_INFINITY;
   #probing = false;
@@ -52,7 +53,17 @@ export class UpstreamLine {
   }
 
   get state(): UpstreamState {
-    return { url: this.url, state: this.#state, ...(this.#reason === undefined ? {} : { reason: this.#reason }) };
+    return {
+      url: this.url,
+      state: this.#state,
+      ...(this.#reason === undefined ? {} : { reason: this.#reason }),
+      ...(this.#refused === undefined ? {} : { refused: this.#refused }),
+    };
+  }
+
+  /** Something that it has is not passed on. */
+  refused(reason: string): void {
+    this.#refused = { answers: (this.#refused?.answers ?? 0) + 1, lastReason: reason };
   }
 
   /** Lower is asked first: as the address says (`?priority=10`, as with Nix), else as the cache says of itself. */

@@ -19,14 +19,16 @@ export interface FrontPage {
 }
 
 export async function makeFrontPage(request: FastifyRequest, context: ServeContext): Promise<FrontPage> {
-  const [status, checks, upstreams] = await Promise.all([
+  const [status, gitRewrites, checks, upstreams] = await Promise.all([
     context.summary.read(),
+    context.summary.gitRewrites(),
     runHealthChecks(context),
     context.proxy?.upstreams(),
   ]);
   const url = reachedUrl(request, context.publicUrl);
   const { publicKeys } = status;
-  const nixConf = publicKeys.length === 0 ? undefined : formatClientConfig({ format: 'nix-conf', url, publicKeys });
+  const nixConf =
+    publicKeys.length === 0 ? undefined : formatClientConfig({ format: 'nix-conf', url, publicKeys, gitRewrites });
   return { url, status, checks, upstreams, nixConf };
 }
 
@@ -36,8 +38,11 @@ export const NO_KEY =
   'This mirror has no key of its own yet: clients must trust the keys of those who signed what it holds.';
 
 /** One upstream, and how it is. */
-export function describeUpstream({ url, state, reason }: UpstreamState): string {
-  return `${url} (${state}${reason === undefined ? '' : `: ${reason}`})`;
+export function describeUpstream({ url, state, reason, refused }: UpstreamState): string {
+  const why = reason === undefined ? '' : `: ${reason}`;
+  const times = refused?.answers === 1 ? 'once' : `${refused?.answers} times`;
+  const not = refused === undefined ? '' : `; ${times} not passed on, last because ${refused.lastReason}`;
+  return `${url} (${state}${why}${not})`;
 }
 
 export function isHealthy({ checks }: FrontPage): boolean {

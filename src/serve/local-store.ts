@@ -3,6 +3,7 @@ import { NixferryError, systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { narNodeFromFileSystem } from '../evaluate/file-tree.ts';
 import { openValidPaths, type ValidPath, type ValidPaths } from '../evaluate/valid-paths.ts';
+import { SigningKeys } from '../mirror/signing-keys.ts';
 import { encodeBase32 } from '../nix/base32.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { type Hash, hashAlgorithm, hashDigest } from '../nix/hash.ts';
@@ -16,7 +17,6 @@ import { formatNarInfoAnswer } from './express/express-answer.ts';
 import { heldBack, WrongBytes } from './held-back.ts';
 import type { LimitedLog } from './limited-log.ts';
 import type { ServedNarInfo } from './narinfo-cache.ts';
-import { SigningKeys } from './signing-keys.ts';
 
 export interface LocalStoreOptions {
   readonly mirrorDirectory: string;

@@ -3,10 +3,12 @@ import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { readValidPublicKeys } from '../mirror/key-rotation.ts';
 import { privateLayout } from '../mirror/layout.ts';
+import type { AddressRewrite } from '../mirror/repository-address.ts';
 import { type RootRecord, readRoots } from '../mirror/roots.ts';
 import type { ServerRoot, ServerStatus } from '../mirror/server-status.ts';
 import { formatPublicKey } from '../nix/signature.ts';
 import { hashPartOf } from '../nix/store-path.ts';
+import { rewritesOf } from '../site/git-settings.ts';
 import { ChangeWatch } from './change-watch.ts';
 
 /** What the server says of itself, to people and to programs. Records of roots can be long: they are read again only when one has changed. */
@@ -28,15 +30,7 @@ export class ServerSummary {
   /** At most a second old. Throws `damage` when a record cannot be read. */
   async read(): Promise<ServerStatus> {
     const place = { directory: this.#directory };
-    const version = await this.#watch.version();
-    if (this.#known?.version !== version) {
-      const roots = readRoots(place).then(summarize);
-      this.#known = { version, roots };
-      roots.catch(() => {
-        if (this.#known?.roots === roots) this.#known = undefined;
-      });
-    }
-    const [{ roots, example }, keys] = await Promise.all([this.#known.roots, readValidPublicKeys(place)]);
+    const [{ roots, example }, keys] = await Promise.all([this.#roots(), readValidPublicKeys(place)]);
     return {
       format: 1,
       storeDir: this.#storeDir,
@@ -46,6 +40,23 @@ export class ServerSummary {
       ...(example === undefined ? {} : { example }),
     };
   }
+
+  /** What makes clients' git ask here for the repositories of the roots. As old, and errors as of `read`. */
+  async gitRewrites(): Promise<readonly AddressRewrite[]> {
+    return (await this.#roots()).gitRewrites;
+  }
+
+  async #roots(): Promise<RootsSummary> {
+    const version = await this.#watch.version();
+    if (this.#known?.version !== version) {
+      const roots = readRoots({ directory: this.#directory }).then(summarize);
+      this.#known = { version, roots };
+      roots.catch(() => {
+        if (this.#known?.roots === roots) this.#known = undefined;
+      });
+    }
+    return this.#known.roots;
+  }
 }
 
 const CHECK_MS = 500;
@@ -53,6 +64,7 @@ const CHECK_MS = 500;
 interface RootsSummary {
   readonly roots: readonly ServerRoot[];
   readonly example: string | undefined;
+  readonly gitRewrites: readonly AddressRewrite[];
 }
 
 function summarize(records: readonly RootRecord[]): RootsSummary {
@@ -62,6 +74,7 @@ function summarize(records: readonly RootRecord[]): RootsSummary {
       .slice(0, LIMITS.serverStatusRoots)
       .map(({ name, scope, complete, paths }) => ({ name, scope, complete, pathCount: paths.length })),
     example: example === undefined ? undefined : hashPartOf(example),
+    gitRewrites: rewritesOf(records),
   };
 }
 

@@ -65,6 +65,11 @@ export function define(command: Command, run: CommandRun): void {
 async function serve(options: ServeOptions, { output, signal }: CommandRun): Promise<void> {
   const { config, mirrorDirectory } = await readCommonOptions(options);
   const proxy = await chooseProxy(options, config, mirrorDirectory);
+  if (proxy?.trustedPublicKeys.length === 0) {
+    output.warn(
+      'no key is trusted for what upstreams have: only paths that prove themselves by their contents (CA:) will be passed on. Give the upstream’s public key with --trusted-public-key NAME:KEY',
+    );
+  }
   const logger = pino({ base: { name: 'nixferry' } }, pino.destination({ dest: 2, sync: true }));
   const manager = openServiceManager(process.env, process.pid);
   const server = await startServer({

@@ -26,7 +26,9 @@ export function routeClientFiles(app: FastifyInstance, context: ServeContext): v
         if (publicKeys.length === 0)
           return sendText(reply, 404, 'this mirror has no key yet: on the server, type: nixferry init');
         const url = reachedUrl(request, context.publicUrl);
-        const text = formatClientConfig({ format, url, publicKeys, flakes: Object.hasOwn(request.query, 'flakes') });
+        const flakes = Object.hasOwn(request.query, 'flakes');
+        const gitRewrites = await context.summary.gitRewrites();
+        const text = formatClientConfig({ format, url, publicKeys, flakes, gitRewrites });
         return reply
           .header('content-type', 'text/plain; charset=utf-8')
           .header('x-content-type-options', 'nosniff')

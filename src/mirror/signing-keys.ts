@@ -1,10 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { NixferryError, systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { readFormerKeys } from '../mirror/key-rotation.ts';
-import { readSecretKey } from '../mirror/keys.ts';
-import { privateLayout } from '../mirror/layout.ts';
 import type { SecretKey } from '../nix/signature.ts';
+import { readSigningKeys } from './key-rotation.ts';
+import { privateLayout } from './layout.ts';
 
 /** The keys that the mirror signs with, for what is signed on demand; a rotation is seen within a second. */
 export class SigningKeys {
@@ -32,16 +31,16 @@ export class SigningKeys {
   async #load(secretKeyFile: string): Promise<readonly SecretKey[]> {
     const place = { directory: this.#directory };
     try {
-      const current = await readSecretKey(place);
-      if (current !== undefined) return [current.key, ...(await readFormerKeys(place))];
+      const keys = await readSigningKeys(place);
+      if (keys.length > 0) return keys;
     } catch (error) {
       if (systemErrorCode(error) !== 'EACCES') throw error;
       throw new NixferryError('bad-key', `${secretKeyFile} cannot be read by this user`, {
-        hint: 'what is offered from the local store is signed when it is asked for: run serve as the owner of that file',
+        hint: 'what is offered from the local store and from upstreams is signed when it is asked for: run serve as the owner of that file',
         cause: error,
       });
     }
-    throw new NixferryError('bad-key', `the mirror ${this.#directory} has no key to sign the local store with`, {
+    throw new NixferryError('bad-key', `the mirror ${this.#directory} has no key to sign with`, {
       hint: `type: nixferry init --mirror ${this.#directory}`,
     });
   }
