@@ -7,7 +7,7 @@ import { DEFAULT_JOBS } from '../collect/collect.ts';
 import { openDerivationFolder } from '../collect/derivation-folder.ts';
 import { type CollectPlan, planCollect } from '../collect/plan.ts';
 import { type ResolvedRoot, type RootSources, resolveRoots } from '../collect/resolve-roots.ts';
-import { parseRootRequests, type RootRequest } from '../collect/root-request.ts';
+import { isRepositoryRoot, parseRootRequests, type RootRequest } from '../collect/root-request.ts';
 import type { Config } from '../config/config.ts';
 import { DEFAULT_UPSTREAM } from '../config/default-trust.ts';
 import { findDerivationOutputs, readDerivationOutputNames } from '../evaluate/derivation-outputs.ts';
@@ -16,12 +16,13 @@ import { openLocalStore } from '../evaluate/local-store.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import { NixFormatError, type PublicKey, parseStorePath, type StorePath } from '../nix/index.ts';
+import { DEFAULT_STORE_DIR } from '../nix/store-path.ts';
 import type { ReadDerivation } from '../sources/mirror-lists.ts';
 import type { SourceSupply } from '../sources/source-supply.ts';
 import { DEFAULT_CHANNELS_BASE } from '../upstream/channel.ts';
 import { findChannelRelease } from '../upstream/channel-release.ts';
 import { readStorePathsList } from '../upstream/store-paths-list.ts';
-import { openUpstreams, type UpstreamSet } from '../upstream/upstream-set.ts';
+import { openUpstreams, UpstreamSet } from '../upstream/upstream-set.ts';
 import { resolveAllSources } from './all-sources.ts';
 import { type CommonOptions, collectValues, wholeNumber } from './common-options.ts';
 import { addEvaluatingOptions, describeSettings, type EvaluatingOptions, readEvaluating } from './evaluating.ts';
@@ -108,7 +109,12 @@ export async function openCollecting(
   const { signal } = run;
   const http = createHttpClient(httpOptions(options, config));
   const urls = options.upstream ?? config.upstreams ?? [DEFAULT_UPSTREAM];
-  const upstreams = await openUpstreams(urls, { http, signal, onProgress });
+  const asksNoCache =
+    texts.every(isRepositoryRoot) &&
+    [options.file, options.want, options.upstream, config.upstreams].every((one) => one === undefined);
+  const upstreams = asksNoCache
+    ? new UpstreamSet([], DEFAULT_STORE_DIR, onProgress)
+    : await openUpstreams(urls, { http, signal, onProgress });
   const { storeDir } = upstreams;
   const localStore = openLocalStore(storeDir);
   const trustedKeys = (mirror: Mirror | undefined) => readTrustedPublicKeys(options, config, mirror);

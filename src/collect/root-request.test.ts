@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { NixferryError } from '../base/errors.ts';
-import { parseRootRequests } from './root-request.ts';
+import { isRepositoryRoot, parseRootRequests } from './root-request.ts';
 
 const HELLO = '00000000000000000000000000000000-hello';
 
@@ -102,6 +102,13 @@ test('parseRootRequests takes git+ for a repository, and with # for an output of
   assert.equal(branch?.kind === 'repository' && branch.repository.ref, 'release/1');
   for (const text of ['git+https://git.example.org/lib#default', 'git+https://git.example.org/lib?rev=abc#x']) {
     assert.equal((await parse(text))[0]?.kind, 'installable', text);
+  }
+  assert.deepEqual(
+    ['git+https://git.example.org/lib', 'git+https://h/x#default', 'nixpkgs#hello'].map(isRepositoryRoot),
+    [true, false, false],
+  );
+  for (const text of ['https://git.example.org/lib.git', 'ssh://git@git.example.org/lib.git/']) {
+    await assert.rejects(parse(text), { code: 'bad-root', hint: `as one, it is written git+${text}` });
   }
   await assert.rejects(parse('git+https://git.example.org/lib?rev=abc'), badRoot(/more of a repository/));
   await assert.rejects(parse('git+https://git.example.org/lib?ref=..'), badRoot(/called so/));

@@ -53,6 +53,11 @@ async function parseRootRequest(text: string, context: RootRequestContext): Prom
   if (text === '-') return { kind: 'list', request: text, source: text };
   const channel = parseChannel(text);
   if (channel !== undefined) return { kind: 'channel', request: text, channel };
+  if (/^(https?|file|ssh|git):\/\/[^?#]*\.git\/?$/.test(text)) {
+    throw new NixferryError('bad-root', `'${text}' looks like a repository of git`, {
+      hint: `as one, it is written git+${text}`,
+    });
+  }
   if (/^(https?|file):\/\//.test(text)) return { kind: 'list', request: text, source: text };
   const repository = parseRepository(text);
   if (repository !== undefined) return { kind: 'repository', request: text, repository };
@@ -70,6 +75,11 @@ async function parseRootRequest(text: string, context: RootRequestContext): Prom
       hint: HINT,
     },
   );
+}
+
+/** Whether a root is a repository, for which no cache is asked. */
+export function isRepositoryRoot(text: string): boolean {
+  return /^git\+(?:https?|ssh|git|file):\/\/[^#]*$/.test(text);
 }
 
 /** `git+https://git.example.org/team/lib`, with `?ref=NAME` for one branch or tag alone. With `#` it is an output of a flake that lies there. */
@@ -139,8 +149,9 @@ async function parseLocalPath(text: string, context: RootRequestContext): Promis
     }
     return { kind: 'list', request: absolute, source: absolute };
   }
+  const isRepository = existsSync(join(absolute, '.git')) || existsSync(join(absolute, 'objects'));
   throw new NixferryError('bad-root', `${text} is a folder outside ${context.storeDir}, without a flake.nix`, {
-    hint: HINT,
+    hint: isRepository ? `as a repository of git, it is written git+file://${absolute}` : HINT,
   });
 }
 

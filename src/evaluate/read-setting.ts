@@ -1,5 +1,4 @@
 import { NixferryError } from '../base/errors.ts';
-import { FEATURES } from './evaluate-value.ts';
 import { type Complaints, runNix } from './nix-command.ts';
 
 /** The value of a setting of the Nix here, as words; undefined where it does not know it. Throws `nix-not-found`, `nix-failed`. */
@@ -47,14 +46,17 @@ export async function readNixSettings(options: {
 
 const MOST_COMPLAINTS = 1000;
 
+/** And nothing more: what else is switched on is among the answers. */
+const COMMAND = ['--extra-experimental-features', 'nix-command'] as const;
+
 /** The first is how Nix spells it from 2.20 on. */
 async function printSettings(options: Omit<Parameters<typeof runNix>[2], 'purpose'>): Promise<string> {
   const common = { ...options, purpose: 'reading the settings of Nix' };
   try {
-    return (await runNix('nix', [...FEATURES, 'config', 'show'], common)).toString('utf8');
+    return (await runNix('nix', [...COMMAND, 'config', 'show'], common)).toString('utf8');
   } catch (error) {
     if (!(error instanceof NixferryError) || !REFUSALS.has(error.code)) throw error;
-    return (await runNix('nix', [...FEATURES, 'show-config'], common)).toString('utf8');
+    return (await runNix('nix', [...COMMAND, 'show-config'], common)).toString('utf8');
   }
 }
 
