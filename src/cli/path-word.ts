@@ -1,17 +1,11 @@
 import { realpath } from 'node:fs/promises';
-import {
-  DEFAULT_STORE_DIR,
-  type HashPart,
-  hashPartOf,
-  isHashPart,
-  NixFormatError,
-  storePathFromBaseName,
-} from '../nix/index.ts';
+import { DEFAULT_STORE_DIR, type HashPart, hashPartOf, isHashPart, storePathFromBaseName } from '../nix/index.ts';
+import { isStoreBaseName } from '../serve/store-base-name.ts';
 
 /** The hash part where the argument is one, or names a store path (whole, below one, by its base name, or as a link); undefined for a folder. */
 export async function hashPartIn(text: string): Promise<HashPart | undefined> {
   if (isHashPart(text)) return text;
-  if (!text.includes('/') && isBaseName(text)) return hashPartOf(storePathFromBaseName(text, DEFAULT_STORE_DIR));
+  if (!text.includes('/') && isStoreBaseName(text)) return hashPartOf(storePathFromBaseName(text, DEFAULT_STORE_DIR));
   return baseNameIn(text) ?? baseNameIn(await realpath(text).catch(() => text));
 }
 
@@ -19,15 +13,5 @@ export async function hashPartIn(text: string): Promise<HashPart | undefined> {
 function baseNameIn(text: string): HashPart | undefined {
   if (!text.startsWith('/')) return undefined;
   const [, baseName = ''] = /^(?:\/[^/]+)*?\/([0-9a-z]{32}-[^/]+)(?:\/|$)/.exec(text) ?? [];
-  return isBaseName(baseName) ? hashPartOf(storePathFromBaseName(baseName, DEFAULT_STORE_DIR)) : undefined;
-}
-
-function isBaseName(text: string): boolean {
-  try {
-    storePathFromBaseName(text, DEFAULT_STORE_DIR);
-    return true;
-  } catch (error) {
-    if (error instanceof NixFormatError) return false;
-    throw error;
-  }
+  return isStoreBaseName(baseName) ? hashPartOf(storePathFromBaseName(baseName, DEFAULT_STORE_DIR)) : undefined;
 }

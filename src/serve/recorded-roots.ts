@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { systemErrorCode } from '../base/errors.ts';
 import { type EvaluationInputsList, readEvaluationInputs } from '../mirror/evaluation-inputs.ts';
 import { privateLayout } from '../mirror/layout.ts';
 import { ChangeWatch } from './change-watch.ts';
+import { recordsToken } from './records-token.ts';
 
 /**
  * What the records of roots say of evaluation. They can be long, so they are read when first asked for, and again only when one of them has
@@ -17,7 +16,7 @@ export class RecordedRoots {
   constructor(directory: string, storeDir: string) {
     this.#directory = directory;
     this.#storeDir = storeDir;
-    this.#watch = new ChangeWatch(() => tokenOf(privateLayout(directory).rootsFolder), { checkMs: CHECK_MS });
+    this.#watch = new ChangeWatch(() => recordsToken(privateLayout(directory).rootsFolder), { checkMs: CHECK_MS });
   }
 
   /** At most a second old. Throws `damage` when a record cannot be read. */
@@ -35,14 +34,3 @@ export class RecordedRoots {
 }
 
 const CHECK_MS = 500;
-
-/** Records are replaced by renaming, which changes their folder's time. */
-async function tokenOf(folder: string): Promise<string | undefined> {
-  try {
-    const stats = await stat(folder, { bigint: true });
-    return `${stats.ino}:${stats.mtimeNs}`;
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return 'none';
-    throw error;
-  }
-}

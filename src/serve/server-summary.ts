@@ -1,5 +1,3 @@
-import { stat } from 'node:fs/promises';
-import { systemErrorCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { readValidPublicKeys } from '../mirror/key-rotation.ts';
 import { privateLayout } from '../mirror/layout.ts';
@@ -10,6 +8,7 @@ import { formatPublicKey } from '../nix/signature.ts';
 import { hashPartOf } from '../nix/store-path.ts';
 import { rewritesOf } from '../site/git-settings.ts';
 import { ChangeWatch } from './change-watch.ts';
+import { recordsToken } from './records-token.ts';
 
 /** What the server says of itself, to people and to programs. Records of roots can be long: they are read again only when one has changed. */
 export class ServerSummary {
@@ -24,7 +23,7 @@ export class ServerSummary {
     this.#storeDir = options.storeDir;
     this.#localStore = options.localStore;
     const { rootsFolder } = privateLayout(options.directory);
-    this.#watch = new ChangeWatch(() => tokenOf(rootsFolder), { checkMs: CHECK_MS });
+    this.#watch = new ChangeWatch(() => recordsToken(rootsFolder), { checkMs: CHECK_MS });
   }
 
   /** At most a second old. Throws `damage` when a record cannot be read. */
@@ -76,15 +75,4 @@ function summarize(records: readonly RootRecord[]): RootsSummary {
     example: example === undefined ? undefined : hashPartOf(example),
     gitRewrites: rewritesOf(records),
   };
-}
-
-/** Records are replaced by renaming, which changes their folder's time. */
-async function tokenOf(folder: string): Promise<string | undefined> {
-  try {
-    const stats = await stat(folder, { bigint: true });
-    return `${stats.ino}:${stats.mtimeNs}`;
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return 'none';
-    throw error;
-  }
 }

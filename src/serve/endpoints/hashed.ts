@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { asCompression } from '../../base/compression/compression.ts';
-import { decompressStream } from '../../base/compression/decompress-stream.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { findByAddress, findFlatFiles } from '../../mirror/flat-files.ts';
 import { privateLayout } from '../../mirror/layout.ts';
@@ -11,6 +10,7 @@ import { matchesIfNoneMatch, matchesIfRange } from '../etag.ts';
 import { narInfoOfAnswer } from '../express/express-answer.ts';
 import { fileSizeIn, flatContents } from '../flat-contents.ts';
 import { parseHashedAddress } from '../hashed-address.ts';
+import { readSource } from '../pack-source.ts';
 import { parseRange } from '../range.ts';
 import { CACHE_FOREVER, CACHE_NEVER, sendMissing, sendText } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
@@ -89,7 +89,7 @@ function answer(
   }
   return reply.send(
     Readable.from(
-      places.hold(() => flatContents(readNar(context, file.info), start, end)),
+      places.hold(() => flatContents(readSource(context.files, file.info), start, end)),
       { objectMode: false },
     ),
   );
@@ -111,7 +111,7 @@ async function findAddressed(context: ServeContext, path: string): Promise<Serve
   for (const scheme of ['http', 'https']) {
     for (const hashPart of findByAddress(tableOf(context), `${scheme}://tarballs.nixos.org${path}`)) {
       const info = await findVisible(context, hashPart);
-      const sizeBytes = info === undefined ? undefined : await fileSizeIn(readNar(context, info));
+      const sizeBytes = info === undefined ? undefined : await fileSizeIn(readSource(context.files, info));
       if (info !== undefined && sizeBytes !== undefined) return { info, sizeBytes, etag: `"${info.narHash}"` };
     }
   }
@@ -127,15 +127,4 @@ async function findVisible({ narInfos, storeDir }: ServeContext, hashPart: HashP
   if (served === undefined) return undefined;
   const info = parseNarInfo(narInfoOfAnswer(served.answer), storeDir);
   return asCompression(info.compression) === undefined ? undefined : info;
-}
-
-async function* readNar({ files }: ServeContext, info: NarInfo): AsyncGenerator<Uint8Array, void, undefined> {
-  const compression = asCompression(info.compression);
-  const opened = await files.open(info.url);
-  if (opened === undefined || compression === undefined) throw new Error(`${info.url} is gone`);
-  try {
-    yield* decompressStream(compression, opened.chunks(), { maxBytes: info.narSizeBytes });
-  } finally {
-    opened.close();
-  }
 }
