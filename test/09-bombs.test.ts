@@ -16,7 +16,7 @@ import { type RunResult, run, toolEnvironment } from './support/run.ts';
 import { forge, makeTestShipment, type TestShipment, visiblePaths } from './support/shipments.ts';
 
 const MIB = 1024 * 1024;
-const PEAK_BYTES = 300e6;
+const PEAK_BYTES = 220e6;
 /** A mirror with an index, a copy of an inventory, and nothing else of size. */
 const DISK_BYTES = 20e6;
 

@@ -6,6 +6,7 @@ import { derivationFiles } from '../../src/closure/derivation-files.ts';
 import { loadDerivationGraph } from '../../src/closure/derivation-graph.ts';
 import { computeScopes, type KnownPath } from '../../src/closure/scopes.ts';
 import { type StorePath, storePathFromBaseName } from '../../src/nix/store-path.ts';
+import { ownPeakKiB } from '../../test/support/own-peak.ts';
 
 export interface ClosureCost {
   readonly paths: Readonly<Record<'run' | 'reconfigure' | 'rebuild', number>>;
@@ -51,7 +52,7 @@ const cost: ClosureCost = {
   missing: closures.rebuild.missing.length,
   seconds,
   processorSeconds: (wholeCost.user + wholeCost.system - factsCost.user - factsCost.system) / 1e6,
-  peakMegabytes: (process.resourceUsage().maxRSS * 1024) / 1e6,
+  peakMegabytes: (ownPeakKiB() * 1024) / 1e6,
 };
 process.stdout.write(JSON.stringify(cost));
 

@@ -235,7 +235,7 @@ export const LIMITS = {
   proxyFailuresToOpen: 5,
   /** What a serving process waits for an answer of the fetcher; and for the fetcher itself, when that has died. */
   proxyAnswerMs: 15_000,
-  proxyConnectMs: 5000,
+  proxyConnectMs: 15_000,
   /** Of one serving process. */
   proxyQuestionsInFlight: 8192,
   proxyMessageBytes: 32 * 1024 * 1024,

@@ -61,3 +61,32 @@ test('ProxyClient tells everybody who waits when the fetcher dies, and that offe
   client.close();
   second.die();
 });
+
+test('ProxyClient puts a question to the next fetcher when one dies over it', async () => {
+  await using temp = await makeTempDir('client');
+  const socketFile = temp.join('socket');
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const first = await openFetcher(socketFile, () => resolve());
+  const client = openProxyClient({ socketFile });
+  const answer = client.narInfo('x');
+  await asked;
+  first.die();
+  const second = await openFetcher(socketFile, ({ id }, say) => say({ id, say: 'narinfo', text: 'found' }));
+  assert.equal((await answer)?.toString(), 'found');
+  client.close();
+  second.die();
+});
+
+test('ProxyClient waits once for a fetcher that does not come back, and finds it when it does', async () => {
+  await using temp = await makeTempDir('client');
+  const socketFile = temp.join('socket');
+  const client = openProxyClient({ socketFile, connectTimeoutMs: 200 });
+  assert.equal(await client.narInfo('x'), undefined);
+  const began = performance.now();
+  for (let question = 0; question < 10; question += 1) assert.equal(await client.narInfo('x'), undefined);
+  assert.ok(performance.now() - began < 1000);
+  const fetcher = await openFetcher(socketFile, ({ id }, say) => say({ id, say: 'narinfo', text: 'found' }));
+  assert.equal((await client.narInfo('x'))?.toString(), 'found');
+  client.close();
+  fetcher.die();
+});

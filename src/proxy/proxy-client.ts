@@ -23,7 +23,7 @@ export interface ProxyClient {
 export interface ProxyClientOptions {
   readonly socketFile: string;
   readonly answerTimeoutMs?: number | undefined;
-  /** How long a question waits for a fetcher that is being started again. */
+  /** How long the first question waits for a fetcher that is being started again. */
   readonly connectTimeoutMs?: number | undefined;
 }
 
@@ -37,9 +37,11 @@ class SocketProxyClient implements ProxyClient {
   readonly #socketFile: string;
   readonly #answerTimeoutMs: number;
   readonly #connectTimeoutMs: number;
-  readonly #listeners = new Map<number, (answer: Answer | undefined) => void>();
+  readonly #listeners = new Map<number, (answer: Answer | typeof HUNG_UP) => void>();
   readonly #lostListeners: (() => void)[] = [];
   #channel: Promise<Channel | undefined> | undefined;
+  /** Whether a question has waited for it in vain; the next ones only look. */
+  #isGone = false;
   #lastId = 0;
   #isClosed = false;
 
@@ -80,8 +82,8 @@ class SocketProxyClient implements ProxyClient {
     const nar = new GrowingNar(() => {
       if (this.#listeners.delete(id)) void this.#say({ id, ask: 'cancel' });
     });
-    const listen = (answer: Answer | undefined): void => {
-      const event: NarEvent = answer === undefined || !isNarEvent(answer) ? { say: 'failed' } : answer;
+    const listen = (answer: Answer | typeof HUNG_UP): void => {
+      const event: NarEvent = answer === HUNG_UP || !isNarEvent(answer) ? { say: 'failed' } : answer;
       if (event.say !== 'growing') this.#listeners.delete(id);
       nar.take(event);
     };
@@ -98,7 +100,13 @@ class SocketProxyClient implements ProxyClient {
     this.#hangUp();
   }
 
-  #ask(question: Question): Promise<Answer | undefined> {
+  /** A fetcher that dies over a question is replaced, and the question put to the next one. */
+  async #ask(question: Question): Promise<Answer | undefined> {
+    const answer = await this.#askOnce(question);
+    return answer === HUNG_UP ? unlessHungUp(await this.#askOnce(question)) : answer;
+  }
+
+  #askOnce(question: Question): Promise<Answer | typeof HUNG_UP | undefined> {
     if (this.#listeners.size >= LIMITS.proxyQuestionsInFlight) return Promise.resolve(undefined);
     const id = ++this.#lastId;
     return new Promise((resolve) => {
@@ -106,7 +114,7 @@ class SocketProxyClient implements ProxyClient {
         settle(undefined);
         void this.#say({ id, ask: 'cancel' });
       }, this.#answerTimeoutMs);
-      const settle = (answer: Answer | undefined): void => {
+      const settle = (answer: Answer | typeof HUNG_UP | undefined): void => {
         clearTimeout(timer);
         this.#listeners.delete(id);
         resolve(answer);
@@ -123,15 +131,17 @@ class SocketProxyClient implements ProxyClient {
     return (await this.#channel)?.send(message) ?? false;
   }
 
-  /** One that has died is back soon; whoever asks meanwhile waits a moment. */
+  /** One that has died is back soon; whoever asks meanwhile waits a moment, but when it does not come back, only once. */
   async #connect(): Promise<Channel | undefined> {
     const giveUpMs = systemClock.nowMs() + this.#connectTimeoutMs;
     for (;;) {
       const channel = this.#isClosed ? undefined : await this.#connectOnce();
+      this.#isGone &&= channel === undefined;
       if (channel !== undefined) return channel;
-      if (this.#isClosed || systemClock.nowMs() >= giveUpMs) break;
+      if (this.#isClosed || this.#isGone || systemClock.nowMs() >= giveUpMs) break;
       await systemClock.sleep(RECONNECT_MS);
     }
+    this.#isGone = true;
     this.#channel = undefined;
     return undefined;
   }
@@ -163,12 +173,19 @@ class SocketProxyClient implements ProxyClient {
   #hangUp(): void {
     this.#channel = undefined;
     for (const listener of this.#lostListeners) listener();
-    for (const listen of this.#listeners.values()) listen(undefined);
+    const listeners = [...this.#listeners.values()];
     this.#listeners.clear();
+    for (const listen of listeners) listen(HUNG_UP);
   }
 }
 
 const RECONNECT_MS = 50;
+/** In place of an answer: the fetcher is gone. */
+const HUNG_UP = Symbol('hung up');
+
+function unlessHungUp(answer: Answer | typeof HUNG_UP | undefined): Answer | undefined {
+  return answer === HUNG_UP ? undefined : answer;
+}
 
 function isNarEvent(answer: Answer): answer is NarEvent {
   return answer.say !== 'narinfo' && answer.say !== 'file' && answer.say !== 'states' && answer.say !== 'lost';

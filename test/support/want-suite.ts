@@ -2,7 +2,7 @@
 // built. The next shipment brings it, and the same command succeeds.
 
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { EXIT } from '../../src/base/errors.ts';
@@ -17,7 +17,7 @@ export interface WantingNix {
   readonly chroot: () => Promise<string | undefined>;
 }
 
-/** Each has a site of its own, which lacks the same. */
+/** Each has a site and a connected mirror of its own, so that none is brought what another asked for. */
 export function wantSuite(nixes: readonly WantingNix[]): void {
   suite('what is missing behind the gap', () => {
     const cleanUp = new AsyncDisposableStack();
@@ -32,13 +32,13 @@ export function wantSuite(nixes: readonly WantingNix[]): void {
     after(() => cleanUp.disposeAsync());
 
     /** The list goes to the connected side, and what it asks for comes back. */
-    async function askFor(site: Site, list: string): Promise<string> {
+    async function askFor({ site, list, mirror }: { site: Site; list: string; mirror: string }): Promise<string> {
       const { connected, trust } = crossing;
-      const from = ['--trust', site.publicKey, '--mirror', medium.mirror, ...trust];
+      const from = ['--trust', site.publicKey, '--mirror', mirror, ...trust];
       const collected = await connected.run(nixferryCommand, ['collect', '--want', list, ...from]);
       const later = `${list}-shipment`;
       await mkdir(later);
-      const to = ['--to', later, '--site', 'lab', '--no-tools', '--mirror', medium.mirror];
+      const to = ['--to', later, '--site', 'lab', '--no-tools', '--mirror', mirror];
       await connected.run(nixferryCommand, ['pack', ...to]);
       await site.gap.run(nixferryCommand, ['import', later, '--mirror', site.mirror]);
       return collected.stdout;
@@ -50,12 +50,15 @@ export function wantSuite(nixes: readonly WantingNix[]): void {
         let site: Site;
         let client: PackageClient;
         let project: string;
+        let mirror: string;
 
         before(async () => {
           const { origin } = crossing;
           site = siteCleanUp.use(await openSite(medium));
           client = siteCleanUp.use(await openPackageClient({ site, origin, chroot: await chroot() }));
           project = await writeProject(client, origin.system);
+          mirror = path.join(client.nix.directory, 'connected-mirror');
+          await cp(medium.mirror, mirror, { recursive: true });
         });
         after(() => siteCleanUp.disposeAsync());
 
@@ -70,11 +73,11 @@ export function wantSuite(nixes: readonly WantingNix[]): void {
           await wantSomething(site, list);
           const unknown = await crossing.connected.run(
             nixferryCommand,
-            ['collect', '--want', list, '--mirror', medium.mirror, ...crossing.trust],
+            ['collect', '--want', list, '--mirror', mirror, ...crossing.trust],
             { exitCode: 'any' },
           );
           assert.equal(unknown.exitCode, EXIT.notTrusted);
-          assert.match(await askFor(site, list), /no upstream has/);
+          assert.match(await askFor({ site, list, mirror }), /no upstream has/);
           const { exitCode, stderr } = await build('hello');
           assert.equal(exitCode, 0, stderr);
         });
@@ -85,7 +88,7 @@ export function wantSuite(nixes: readonly WantingNix[]): void {
           const list = path.join(client.nix.directory, 'want-own');
           const derivation = client.nix.physical(stdout.trim());
           await site.gap.run(nixferryCommand, ['want', '--to', list, '--drv', derivation, '--mirror', site.mirror]);
-          await askFor(site, list);
+          await askFor({ site, list, mirror });
           const { exitCode, stderr } = await build('own');
           assert.equal(exitCode, 0, stderr);
           assert.equal(await site.gap.attemptsToLeave(), 0);
