@@ -10,6 +10,8 @@ export const TEMP_NAME_PREFIX = '.tmp-';
 export interface WriteFileAtomicOptions {
   /** Permission bits of the new file; secrets say 0o600. Default 0o644, less the umask. */
   readonly mode?: number;
+  /** Whether the data are on the disk when the promise resolves. False: a power cut may leave an empty file. Default true. */
+  readonly durable?: boolean;
 }
 
 /**
@@ -21,12 +23,13 @@ export async function writeFileAtomic(
   data: string | Uint8Array,
   options: WriteFileAtomicOptions = {},
 ): Promise<void> {
+  const { mode = 0o644, durable = true } = options;
   const tempPath = makeTempName(path);
   try {
-    const handle = await open(tempPath, 'wx', options.mode ?? 0o644);
+    const handle = await open(tempPath, 'wx', mode);
     try {
       await handle.writeFile(data);
-      await handle.sync();
+      if (durable) await handle.sync();
     } finally {
       await handle.close();
     }
@@ -35,7 +38,7 @@ export async function writeFileAtomic(
     await rm(tempPath, { force: true });
     throw explainWriteError(error, path);
   }
-  await syncDirectory(dirname(path));
+  if (durable) await syncDirectory(dirname(path));
 }
 
 /** A fresh name in the folder of `path`: a rename onto `path` stays within one file system, and is atomic. */

@@ -273,6 +273,8 @@ export const LIMITS = {
   // Above this output, the xz program costs less processor time than the library, even with its start.
   xzOneShotCompressedBytes: 4 * 1024 * 1024,
   xzOneShotOutputBytes: 4 * 1024 * 1024,
+  /** Where somebody waits for the result: what is larger is decoded by the program while it comes. */
+  xzEagerBytes: 64 * 1024,
   /** What one program decodes, one file after the other; files larger than the second number are decoded while they come. */
   xzBatchFiles: 64,
   xzBatchFileBytes: 32 * 1024 * 1024,

@@ -9,7 +9,7 @@ import { type ExpectedNar, fitsMemory, type HashedNar, hashNarBytes, hashNarStre
 export async function hashNarFile(file: string, expected: ExpectedNar, signal?: AbortSignal): Promise<HashedNar> {
   if (suitsBatch(expected)) return hashInBatch(file, expected, signal);
   if (fitsMemory(expected)) return hashNarBytes(await readFile(file), expected, signal);
-  return hashNarStream(createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes }), expected, signal);
+  return hashNarStream(createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes }), expected, { signal });
 }
 
 async function hashInBatch(file: string, expected: ExpectedNar, signal: AbortSignal | undefined): Promise<HashedNar> {

@@ -37,5 +37,5 @@ export async function hashBatchedNar(
     const sha256 = await batches.hash(program, file, narSizeBytes, signal);
     if (sha256 !== undefined) return { ...hashed, narHash: hashFromDigest('sha256', sha256), narSizeBytes };
   }
-  return hashNarStream(createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes }), expected, signal);
+  return hashNarStream(createReadStream(file, { highWaterMark: LIMITS.fileChunkBytes }), expected, { signal });
 }

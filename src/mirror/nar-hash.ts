@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { asCompression, type Compression } from '../base/compression/compression.ts';
-import { decompressStream } from '../base/compression/decompress-stream.ts';
+import { type DecompressStreamOptions, decompressStream } from '../base/compression/decompress-stream.ts';
 import { hashDecompressed } from '../base/compression/hash-decompressed.ts';
 import { ByteBudget } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
@@ -74,7 +74,7 @@ export async function hashNarBytes(bytes: Uint8Array, expected: ExpectedNar, sig
 export async function hashNarStream(
   source: AsyncIterable<Uint8Array>,
   expected: ExpectedNar,
-  signal?: AbortSignal,
+  options: Omit<DecompressStreamOptions, 'maxBytes'> = {},
 ): Promise<HashedNar> {
   const compression = readableCompression(expected);
   const digests = new FileDigests(expected);
@@ -87,7 +87,7 @@ export async function hashNarStream(
       yield chunk;
     }
   }
-  for await (const chunk of decompressStream(compression, wire(), { maxBytes: expected.narSizeBytes, signal })) {
+  for await (const chunk of decompressStream(compression, wire(), { ...options, maxBytes: expected.narSizeBytes })) {
     narDigest.update(chunk);
     narSizeBytes += chunk.length;
     // Without compression the chunk is the source's.

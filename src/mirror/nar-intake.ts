@@ -45,6 +45,11 @@ export interface NarIntake {
   readonly onReceived?: (() => void) | undefined;
   /** How long the file is by now that will hold the NAR, for readers that follow it; less than before: it is begun anew, as another file. */
   readonly onWritten?: ((sizeBytes: number) => void) | undefined;
+  /**
+   * Whether somebody waits for the end: the NAR is decoded while it comes, so that the verdict follows the last byte closely. Otherwise it is decoded together
+   * with others once all of it is here, which costs less.
+   */
+  readonly eager?: boolean | undefined;
   /** Where the file grows; default `.nixferry/partial`, which belongs to whoever holds the mirror's lock. */
   readonly partialFolder?: string | undefined;
 }
@@ -112,7 +117,7 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
     const start = resume ? await usablePartialBytes(intake) : 0;
     intake.onWritten?.(start);
     try {
-      return await wayFor(intake.expected)(intake, file, start);
+      return await wayFor(intake)(intake, file, start);
     } catch (error) {
       resume = false;
       if (error instanceof SourceRestarted) continue;
@@ -124,7 +129,11 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
   }
 }
 
-function wayFor(expected: ExpectedNar): typeof takeInMemory {
+function wayFor({ expected, eager = false }: NarIntake): typeof takeInMemory {
+  if (eager)
+    return (expected.fileSizeBytes ?? expected.narSizeBytes) <= LIMITS.xzEagerBytes && fitsMemory(expected)
+      ? takeInMemory
+      : takeInStream;
   if (suitsBatch(expected)) return takeInBatch;
   return fitsMemory(expected) ? takeInMemory : takeInStream;
 }
@@ -169,8 +178,8 @@ function takeInStream(intake: NarIntake, file: string, start: number): Promise<H
 }
 
 async function streamIn(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
-  const { expected, signal } = intake;
-  return checked(await hashNarStream(writeThrough(intake, file, start), expected, signal), expected);
+  const { expected, signal, eager } = intake;
+  return checked(await hashNarStream(writeThrough(intake, file, start), expected, { signal, eager }), expected);
 }
 
 /** All bytes of the file, those of an earlier try too, each passed on when it has been written. */

@@ -89,7 +89,7 @@ async function findProblem(
   const opened = isStorageName(info.url) ? await mirror.storage.open(info.url) : undefined;
   if (opened === undefined) return 'its NAR is not there';
   try {
-    return findMismatch(await hashNarStream(opened.stream, info, signal), info);
+    return findMismatch(await hashNarStream(opened.stream, info, { signal }), info);
   } catch (error) {
     if (error instanceof NixferryError && error.code === 'damage') return error.message;
     throw error;

@@ -120,6 +120,7 @@ export class Downloads {
       ...this.#place(offer),
       what: info.storePath,
       signal,
+      eager: true,
       open: (offset) => openUnbrokenNar(upstream, info, { offset, signal, http }),
       onBytes: () => line.signOfLife(),
       onWritten: (sizeBytes) => download.grown(sizeBytes),

@@ -62,7 +62,8 @@ export class HeldPaths {
     const held = { info, narFile: join(this.#folder, basename(info.url)) };
     await rename(verifiedFile, held.narFile);
     // After the file: a narinfo without its NAR would be nothing to find at the next start.
-    await writeFileAtomic(this.#narInfoFile(info), formatNarInfo(info));
+    // Clients wait, and after a power cut everything held is hashed again: nothing has to be durable.
+    await writeFileAtomic(this.#narInfoFile(info), formatNarInfo(info), { durable: false });
     this.#remember(held);
     const [oldest] = this.#held.size > LIMITS.proxyHeldPaths ? this.#held.values() : [];
     if (oldest !== undefined) await this.remove(oldest.info);

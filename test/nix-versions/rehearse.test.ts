@@ -53,29 +53,40 @@ suite('what was collected, rehearsed with a newer Nix', () => {
         }
       }
 
-      const removed = await removeDevelopmentOutput(mirror);
+      await using removed = await removeDevelopmentOutput(mirror);
       const broken = await nixferry(rehearse, EXIT.partial);
-      const missing = JSON.parse(broken.stdout.trimEnd().split('\n').at(-1) ?? '').roots[0].targets[1].missing;
+      const report = JSON.parse(broken.stdout.trimEnd().split('\n').at(-1) ?? '') as RehearsalReport;
+      const missing = report.roots.flatMap(({ targets }) => targets.flatMap((target) => target.missing ?? []));
       assert.ok(
-        missing.some(({ what, isCause }: { what: string; isCause: boolean }) => what === removed.path && isCause),
+        missing.some(({ what, isCause }) => what === removed.path && isCause),
+        JSON.stringify(missing),
       );
       // The leaves are read from what Nix says, which each release words in its own way.
       assert.ok(
-        missing.some(({ derivation }: { derivation?: string }) => derivation?.endsWith('.tar.gz.drv') === true),
+        missing.some(({ derivation }) => derivation?.endsWith('.tar.gz.drv') === true),
+        JSON.stringify(missing),
       );
-      await removed.bringBack();
     });
   }
 });
 
-async function removeDevelopmentOutput(mirror: string): Promise<{ path: string; bringBack(): Promise<void> }> {
+interface RehearsalReport {
+  readonly roots: readonly {
+    readonly targets: readonly {
+      readonly missing?: readonly { readonly what: string; readonly isCause: boolean; readonly derivation?: string }[];
+    }[];
+  }[];
+}
+
+/** Brought back on disposal. */
+async function removeDevelopmentOutput(mirror: string): Promise<{ path: string } & AsyncDisposable> {
   for (const name of (await readdir(mirror)).filter((file) => file.endsWith('.narinfo'))) {
     const file = path.join(mirror, name);
     const text = await readFile(file, 'utf8');
     const storePath = /^StorePath: (.*-kmod-\S*-dev)$/m.exec(text)?.[1];
     if (storePath === undefined) continue;
     await rm(file);
-    return { path: storePath, bringBack: () => writeFile(file, text) };
+    return { path: storePath, [Symbol.asyncDispose]: () => writeFile(file, text) };
   }
   throw new Error('the mirror has no development output of kmod');
 }

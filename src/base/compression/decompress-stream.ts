@@ -9,6 +9,8 @@ export interface DecompressStreamOptions {
   /** Bound on the output; a narinfo's NarSize where one is known. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
+  /** Whether somebody waits for the result: what costs less in one go is decoded while it comes all the same. */
+  readonly eager?: boolean | undefined;
 }
 
 /**
@@ -29,7 +31,7 @@ export function decompressStream(
 function decode(
   compression: Compression,
   source: AsyncIterable<Uint8Array>,
-  { maxBytes, signal }: DecompressStreamOptions,
+  { maxBytes, signal, eager }: DecompressStreamOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
   switch (compression) {
     case 'none':
@@ -39,7 +41,7 @@ function decode(
     case 'zstd':
       return decompressWithZlib(compression, source, maxBytes, signal);
     case 'xz':
-      return decompressXz(source, maxBytes, signal);
+      return decompressXz(source, { maxBytes, signal, eager });
     case 'bzip2':
       return decompressBzip2(source, signal);
   }

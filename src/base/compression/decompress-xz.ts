@@ -2,6 +2,7 @@ import { closeInBackground } from '../abortable.ts';
 import { LIMITS } from '../limits.ts';
 import { tooMuchOutput } from './damage.ts';
 import { decompressWithProgram, findDecompressor, programMissing } from './decompress-program.ts';
+import type { DecompressStreamOptions } from './decompress-stream.ts';
 import { loadXzOneShot } from './xz-one-shot.ts';
 import { scanXz } from './xz-scan.ts';
 
@@ -11,11 +12,11 @@ import { scanXz } from './xz-scan.ts';
  */
 export async function* decompressXz(
   source: AsyncIterable<Uint8Array>,
-  maxBytes: number,
-  signal?: AbortSignal,
+  { maxBytes, signal, eager = false }: DecompressStreamOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
   const program = findDecompressor('xz');
-  const headBytes = program === undefined ? LIMITS.xzFallbackCompressedBytes : LIMITS.xzOneShotCompressedBytes;
+  const withProgram = eager ? LIMITS.xzEagerBytes : LIMITS.xzOneShotCompressedBytes;
+  const headBytes = program === undefined ? LIMITS.xzFallbackCompressedBytes : withProgram;
   const chunks = source[Symbol.asyncIterator]();
   try {
     const head = await readHead(chunks, headBytes, signal);
