@@ -259,7 +259,7 @@ export const LIMITS = {
   /** A path that could not be published and that nobody asked for. */
   proxyHeldMs: 30 * 24 * 3600_000,
   proxyPartialMs: 7 * 24 * 3600_000,
-  proxyPublishDelayMs: 200,
+  proxyPublishDelayMs: 2000,
   proxyPublishRetryMs: 10_000,
   proxyLockedRetryMs: 2000,
   proxyWavePaths: 1024,
@@ -275,6 +275,12 @@ export const LIMITS = {
   xzOneShotOutputBytes: 4 * 1024 * 1024,
   /** Where somebody waits for the result: what is larger is decoded by the program while it comes. */
   xzEagerBytes: 64 * 1024,
+  /** What a program that takes one file after the other reads and writes at once is less (8 KiB in xz 5); of our own bytes between two files so many tell that they are ours. */
+  xzBlockBytes: 32 * 1024,
+  xzMarkBytes: 32 * 1024,
+  xzMarkProofBytes: 32,
+  xzIdleMs: 10_000,
+  xzStallMs: 5000,
   /** What one program decodes, one file after the other; files larger than the second number are decoded while they come. */
   xzBatchFiles: 64,
   xzBatchFileBytes: 32 * 1024 * 1024,

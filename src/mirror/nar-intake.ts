@@ -14,6 +14,7 @@ import { FileDigests } from './file-digests.ts';
 import type { MirrorPlace } from './keys.ts';
 import { narName, privateLayout } from './layout.ts';
 import { hashBatchedNar, suitsBatch } from './nar-batch.ts';
+import { hashFollowedNar, isSoonDecoded } from './nar-followed.ts';
 import {
   type ExpectedNar,
   findFileMismatch,
@@ -131,12 +132,17 @@ async function takeIn(intake: NarIntake, file: string): Promise<HashedNar> {
 }
 
 function wayFor({ expected, eager = false }: NarIntake): typeof takeInMemory {
-  if (eager)
-    return (expected.fileSizeBytes ?? expected.narSizeBytes) <= LIMITS.xzEagerBytes && fitsMemory(expected)
-      ? takeInMemory
-      : takeInStream;
+  if (eager) return isSoonDecoded(expected) ? takeInMemory : takeInFollowed;
   if (suitsBatch(expected)) return takeInBatch;
   return fitsMemory(expected) ? takeInMemory : takeInStream;
+}
+
+/** Decoded while it comes, whatever that costs. */
+function takeInFollowed(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
+  const { expected, signal } = intake;
+  const work = async (): Promise<HashedNar> =>
+    checked(await hashFollowedNar(writeThrough(intake, file, start), file, expected, signal), expected);
+  return receiveBudget.use(LIMITS.xzOneShotCompressedBytes, work, signal);
 }
 
 /** First to the disk, and from there decoded together with others. */
@@ -181,8 +187,8 @@ function takeInStream(intake: NarIntake, file: string, start: number): Promise<H
 }
 
 async function streamIn(intake: NarIntake, file: string, start: number): Promise<HashedNar> {
-  const { expected, signal, eager } = intake;
-  return checked(await hashNarStream(writeThrough(intake, file, start), expected, { signal, eager }), expected);
+  const { expected, signal } = intake;
+  return checked(await hashNarStream(writeThrough(intake, file, start), expected, { signal }), expected);
 }
 
 /** All bytes of the file, those of an earlier try too, each passed on when it has been written. */
