@@ -1,3 +1,4 @@
+import { LIMITS } from '../base/limits.ts';
 import type { NarEvent } from './protocol.ts';
 
 export type NarListener = (event: NarEvent) => void;
@@ -9,6 +10,7 @@ export class Download {
   readonly #progressMs: number;
   readonly #followers = new Set<NarListener>();
   #availableBytes = 0;
+  #toldBytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #end: NarEvent | undefined;
 
@@ -35,15 +37,12 @@ export class Download {
       const former = [...this.#followers];
       this.#followers.clear();
       this.#availableBytes = availableBytes;
+      this.#toldBytes = 0;
       for (const listener of former) listener({ say: 'failed' });
       return;
     }
     this.#availableBytes = availableBytes;
-    // What comes in small pieces is told of in larger ones.
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      if (this.#availableBytes > 0) this.#tell(this.#progress());
-    }, this.#progressMs);
+    if (this.#timer === undefined) this.#tellOfGrowth();
   }
 
   end(event: NarEvent): void {
@@ -51,6 +50,17 @@ export class Download {
     this.#end = event;
     this.#tell(event);
     this.#followers.clear();
+  }
+
+  /** As soon as it is of use to anybody, and from then on what comes in small pieces in larger ones. */
+  #tellOfGrowth(): void {
+    if (this.#availableBytes <= Math.max(this.#toldBytes, LIMITS.proxyHeldBackBytes)) return;
+    this.#toldBytes = this.#availableBytes;
+    this.#tell(this.#progress());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#tellOfGrowth();
+    }, this.#progressMs);
   }
 
   #progress(): NarEvent {
