@@ -265,6 +265,7 @@ export const LIMITS = {
   proxyWavePaths: 1024,
   proxyVisibleKnown: 200_000,
   proxyMirrorCheckMs: 20_000,
+  proxyRealisationsBytes: 16 * 1024 * 1024,
   proxyLookAheadAtOnce: 4,
   proxyLookAheadWaiting: 20_000,
   proxyRestartBaseMs: 250,

@@ -2,10 +2,10 @@ import { mapConcurrent, Semaphore } from '../base/concurrency.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
+import { publishRealisations } from '../mirror/publish-realisations.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
 import { type SourceAttempt, SourceMissing } from '../sources/source-supply.ts';
-import { carryRealisations } from './carry-realisations.ts';
 import { buildSource, type FetchedPath, type FetchInputs, fetchPath } from './fetch-path.ts';
 import type { PlannedPath } from './path-finder.ts';
 import type { CollectPlan, CollectProblem } from './plan.ts';
@@ -74,7 +74,7 @@ export async function collect(inputs: CollectInputs): Promise<CollectReport> {
     finish(path, () => buildSource(path.source, attempts, { ...inputs, onBytes }));
   await mapConcurrent(toBuild, inputs.jobs, buildOne, signal);
   const blocked = await queue.finish();
-  await carryRealisations(
+  await publishRealisations(
     mirror,
     plan.roots.flatMap(({ carried }) => carried.realisations),
   );

@@ -11,13 +11,14 @@ import {
   type Reason,
   type ScopeClosure,
 } from '../closure/scopes.ts';
+import type { NamedRealisation } from '../mirror/publish-realisations.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import { type StorePath, storePathFromBaseName } from '../nix/index.ts';
 import { crawl } from './crawl.ts';
 import type { KnownSources } from './known-sources.ts';
 import type { FoundPath, PathFinder } from './path-finder.ts';
 import type { CollectProblem } from './plan.ts';
-import type { FoundRealisation, RealisationFinder } from './realisation-finder.ts';
+import type { RealisationFinder } from './realisation-finder.ts';
 import type { ResolvedRoot } from './resolve-roots.ts';
 
 /** What a root carries at one scope, and where each path is to be had. */
@@ -29,7 +30,7 @@ export interface PlannedScope {
   /** Derivations that a client has to build itself. */
   readonly builds: readonly StorePath[];
   /** By these clients find outputs of floating derivations, so that they need not build them. */
-  readonly realisations: readonly FoundRealisation[];
+  readonly realisations: readonly NamedRealisation[];
 }
 
 export interface PlannedMember {
@@ -191,7 +192,7 @@ async function planScope(
     members.set(path, { found, reason, ...(found.kind === 'source' ? { chain: chainOf(found.source.drvPath) } : {}) });
   }
   const problems = missing.map((hole) => Object.assign(explainHole(hole, finder), { chain: hole.chain }));
-  const found = new Map<string, FoundRealisation>();
+  const found = new Map<string, NamedRealisation>();
   for (const { drvPath, outputName, path } of realised) {
     const files = await realisations.filesFor(await keysOf(drvPath, outputName), path);
     for (const file of files) found.set(file.name, file);

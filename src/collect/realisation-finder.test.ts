@@ -5,6 +5,7 @@ import { makeTempDir } from '../../test/support/temp-dir.ts';
 import { NixferryError } from '../base/errors.ts';
 import type { ProgressEvent } from '../base/progress.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import { type NamedRealisation, publishRealisations } from '../mirror/publish-realisations.ts';
 import {
   generateSecretKey,
   hashBytes,
@@ -22,8 +23,7 @@ import {
   signRealisation,
   trustedRealisationSignature,
 } from '../nix/realisation.ts';
-import { carryRealisations } from './carry-realisations.ts';
-import { type FoundRealisation, RealisationFinder, type RealisationSource } from './realisation-finder.ts';
+import { RealisationFinder, type RealisationSource } from './realisation-finder.ts';
 
 const STORE = '/nix/store';
 const trusted = generateSecretKey('cache-1');
@@ -127,25 +127,25 @@ test('RealisationFinder says once of a cache that it cannot be asked, and goes o
   assert.match(JSON.stringify(events), /broken\.example does not answer; .* clients will build them/);
 });
 
-test('carryRealisations signs what clients can follow, leaves out the rest, and writes nothing twice', async () => {
+test('publishRealisations signs what clients can follow, leaves out the rest, and writes nothing twice', async () => {
   await using temp = await makeTempDir('realisations');
   await using made = await makeTestMirror(temp.join('mirror'), [{ name: 'tool', contents: Buffer.from('the tool') }]);
   const { mirror, paths } = made;
   const outPath = (paths.get('tool')?.storePath ?? '').slice(STORE.length + 1) as StorePathBaseName;
   const name = formatRealisationPath(keyOf('tool'));
-  const found: FoundRealisation[] = [
+  const found: NamedRealisation[] = [
     { name, realisation: { key: keyOf('tool'), outPath, signatures: [], dependencies: new Map() } },
     { name: formatRealisationPath(keyOf('gone')), realisation: realisation(keyOf('gone'), 'gone') },
   ];
-  assert.equal(await carryRealisations(mirror, found), 1);
+  assert.equal(await publishRealisations(mirror, found), 1);
   assert.deepEqual(await Array.fromAsync(mirror.storage.list('realisations/')), [name]);
   const written = parseRealisation((await mirror.storage.read(name)) ?? Buffer.of(), keyOf('tool'));
   assert.ok(trustedRealisationSignature(written, [mirror.publicKey]) !== undefined);
-  assert.equal(await carryRealisations(mirror, found), 0);
+  assert.equal(await publishRealisations(mirror, found), 0);
   // What the mirror says is believed without asking anybody.
   assert.equal(await finderFor([], mirror).find([keyOf('tool')]), paths.get('tool')?.storePath);
 });
 
-function namesOf(files: readonly FoundRealisation[]): string[] {
+function namesOf(files: readonly NamedRealisation[]): string[] {
   return files.map(({ name }) => name);
 }

@@ -2,12 +2,12 @@ import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
 import type { Mirror } from '../mirror/mirror.ts';
+import type { NamedRealisation } from '../mirror/publish-realisations.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import {
   formatRealisationPath,
   parseRealisation,
   parseRealisationPath,
-  type Realisation,
   type RealisationKey,
   trustedRealisationSignature,
 } from '../nix/realisation.ts';
@@ -29,19 +29,13 @@ export interface RealisationFinderInputs {
   readonly signal: AbortSignal;
 }
 
-/** A realisation, and the name of its file in a cache. */
-export interface FoundRealisation {
-  readonly name: string;
-  readonly realisation: Realisation;
-}
-
 /**
  * Tells what outputs of floating derivations are: as the mirror says, else as the first upstream does with the signature of a trusted key. Together with
  * its realisation a client wants those that it depends on; where one of these is not to be had, nor is the first.
  */
 export class RealisationFinder {
   readonly #inputs: RealisationFinderInputs;
-  readonly #looked = new Map<string, Promise<FoundRealisation | undefined>>();
+  readonly #looked = new Map<string, Promise<NamedRealisation | undefined>>();
   readonly #outPaths = new Set<StorePath>();
   readonly #noticed = new Set<RealisationSource>();
 
@@ -67,8 +61,8 @@ export class RealisationFinder {
   }
 
   /** The realisations that lead clients to a path, whichever of the names they ask for; each behind those that it depends on. */
-  async filesFor(keys: readonly RealisationKey[], path: StorePath): Promise<readonly FoundRealisation[]> {
-    const files = new Map<string, FoundRealisation>();
+  async filesFor(keys: readonly RealisationKey[], path: StorePath): Promise<readonly NamedRealisation[]> {
+    const files = new Map<string, NamedRealisation>();
     for (const key of keys) {
       const whole = (await this.#whole(key)) ?? [];
       const last = whole.at(-1);
@@ -79,8 +73,8 @@ export class RealisationFinder {
   }
 
   /** The realisation last, before it those that it depends on. */
-  async #whole(key: RealisationKey): Promise<readonly FoundRealisation[] | undefined> {
-    const files = new Map<string, FoundRealisation>();
+  async #whole(key: RealisationKey): Promise<readonly NamedRealisation[] | undefined> {
+    const files = new Map<string, NamedRealisation>();
     const wanted: { name: string; outPath?: string }[] = [{ name: formatRealisationPath(key) }];
     // The list grows while it is walked.
     for (const { name, outPath } of wanted) {
@@ -95,7 +89,7 @@ export class RealisationFinder {
     return [...files.values()].toReversed();
   }
 
-  #look(name: string): Promise<FoundRealisation | undefined> {
+  #look(name: string): Promise<NamedRealisation | undefined> {
     let looked = this.#looked.get(name);
     if (looked === undefined) {
       looked = this.#ask(name);
@@ -104,7 +98,7 @@ export class RealisationFinder {
     return looked;
   }
 
-  async #ask(name: string): Promise<FoundRealisation | undefined> {
+  async #ask(name: string): Promise<NamedRealisation | undefined> {
     const { mirror, upstreams, trustedKeys, signal } = this.#inputs;
     const here = read(name, await mirror?.storage.read(name));
     if (here !== undefined) return here;
@@ -130,13 +124,13 @@ export class RealisationFinder {
     this.#inputs.onProgress({ type: 'notice', message });
   }
 
-  #outPathOf({ realisation }: FoundRealisation): StorePath {
+  #outPathOf({ realisation }: NamedRealisation): StorePath {
     return storePathFromBaseName(realisation.outPath, this.#inputs.storeDir);
   }
 }
 
 /** Undefined for what no client can read. */
-function read(name: string, bytes: Buffer | undefined): FoundRealisation | undefined {
+function read(name: string, bytes: Buffer | undefined): NamedRealisation | undefined {
   const key = parseRealisationPath(name);
   if (key === undefined || bytes === undefined || bytes.length > LIMITS.realisationBytes) return undefined;
   try {

@@ -12,7 +12,7 @@ import { openMirror } from '../mirror/mirror.ts';
 import { type MirrorLock, takeMirrorLock } from '../mirror/mirror-lock.ts';
 import { SigningKeys } from '../mirror/signing-keys.ts';
 import { parsePublicKey, type SecretKey } from '../nix/signature.ts';
-import { hashPartOf, type StorePath } from '../nix/store-path.ts';
+import { hashPartOf, type StorePath, type StorePathBaseName } from '../nix/store-path.ts';
 import { AbsentPaths } from './absent-paths.ts';
 import { Downloads } from './downloads.ts';
 import { HeldPaths } from './held-paths.ts';
@@ -24,8 +24,9 @@ import { OnceLog } from './once-log.ts';
 import type { FetcherSettings } from './protocol.ts';
 import { Publisher } from './publisher.ts';
 import { QuestionDesk } from './question-desk.ts';
-import { SmallFiles } from './small-files.ts';
+import { SmallFiles, type SmallFilesOptions } from './small-files.ts';
 import { UpstreamLine } from './upstream-line.ts';
+import { WaitingRealisations } from './waiting-realisations.ts';
 
 export interface Fetcher {
   close(): Promise<void>;
@@ -54,14 +55,21 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
     const held = new HeldPaths(folders.held, storeDir);
     const offers = new Offers({ lines, terms, table, clock: systemClock, log });
     const storage = openFileStorage(mirrorDirectory);
-    const isVisible = async (path: StorePath): Promise<boolean> =>
+    const isVisible = async (path: StorePath | StorePathBaseName): Promise<boolean> =>
       (await storage.stat(narInfoName(hashPartOf(path)))) !== undefined;
-    const publisher = new Publisher({ mirrorDirectory, held, sign: settings.sign, isVisible, log, signal });
+    const realisations = new WaitingRealisations();
+    const { sign } = settings;
+    const publisher = new Publisher({ mirrorDirectory, held, realisations, sign, isVisible, log, signal });
     const { trustedKeys } = terms;
     const common = { mirrorDirectory, partialFolder: folders.partial, http, trustedKeys, offers, held, log, signal };
     const downloads = new Downloads({ ...common, onHeld: () => publisher.wake() });
     const lookAhead = settings.lookAhead ? new LookAhead({ offers, downloads, held, isVisible, signal }) : undefined;
-    const files = new SmallFiles(offers, terms, new AbsentPaths(systemClock));
+    const absent = new AbsentPaths(systemClock);
+    const onRealisation: SmallFilesOptions['onRealisation'] = (one) => {
+      realisations.add(one);
+      publisher.wake();
+    };
+    const files = new SmallFiles({ offers, terms, absent, onRealisation });
     const desk = new QuestionDesk({ offers, downloads, held, files, lines, storage, storeDir, lookAhead });
     const server = await listenAt(socketFile, desk);
     const restoring = held.restore(Date.now(), signal).then(() => publisher.wake());

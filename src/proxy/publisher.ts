@@ -3,23 +3,26 @@ import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { openMirror } from '../mirror/mirror.ts';
 import { publish } from '../mirror/publish.ts';
-import type { StorePath } from '../nix/store-path.ts';
+import { type NamedRealisation, publishRealisations } from '../mirror/publish-realisations.ts';
+import { baseNameOf, hashPartOf, type StorePath, type StorePathBaseName } from '../nix/store-path.ts';
 import type { HeldPath, HeldPaths } from './held-paths.ts';
 import type { OnceLog } from './once-log.ts';
+import type { WaitingRealisations } from './waiting-realisations.ts';
 
 export interface PublisherOptions {
   readonly mirrorDirectory: string;
   readonly held: HeldPaths;
+  readonly realisations: WaitingRealisations;
   readonly sign: boolean;
   /** Whether clients see the path in the mirror. */
-  readonly isVisible: (path: StorePath) => Promise<boolean>;
+  readonly isVisible: (path: StorePath | StorePathBaseName) => Promise<boolean>;
   readonly log: OnceLog;
   readonly signal: AbortSignal;
   readonly lockedRetryMs?: number | undefined;
 }
 
 /**
- * Makes held paths visible as soon as all that they refer to is: by waves, one at a time. The mirror's lock is held for a wave and no longer, so that
+ * Makes held paths visible as soon as all that they refer to is, and realisations as soon as what they lead to is: by waves, one at a time. The mirror's lock is held for a wave and no longer, so that
  * collect, import and all others can write to a mirror that is served; while another one holds it, paths wait.
  */
 export class Publisher {
@@ -69,7 +72,8 @@ export class Publisher {
   async #publishReady(): Promise<void> {
     const { mirrorDirectory, held, sign, log, signal } = this.#options;
     const ready = (await this.#findReady()).slice(0, LIMITS.proxyWavePaths);
-    if (ready.length === 0 || signal.aborted) return;
+    const realisations = await this.#findRealisations(ready);
+    if ((ready.length === 0 && realisations.length === 0) || signal.aborted) return;
     if (ready.length === LIMITS.proxyWavePaths) this.#wanted = true;
     await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry serve --upstream' });
     const result = await publish(mirror, ready, { sign });
@@ -86,8 +90,24 @@ export class Publisher {
       this.#visible.add(info.storePath);
       await held.remove(info);
     }
+    await publishRealisations(mirror, realisations, { sign });
+    for (const { name, realisation } of realisations) {
+      if (await mirror.hasPath(hashPartOf(realisation.outPath))) this.#options.realisations.remove(name);
+    }
     if (this.#visible.size > LIMITS.proxyVisibleKnown) this.#visible.clear();
     if (this.#missingMs.size > LIMITS.proxyVisibleKnown) this.#missingMs.clear();
+  }
+
+  /** Those that lead to what is visible, or may be after this wave. */
+  async #findRealisations(ready: readonly HeldPath[]): Promise<NamedRealisation[]> {
+    const { realisations, isVisible } = this.#options;
+    const soon = new Set(ready.map(({ info }) => baseNameOf(info.storePath)));
+    const found: NamedRealisation[] = [];
+    for (const one of realisations.all()) {
+      const { outPath } = one.realisation;
+      if (soon.has(outPath) || (await isVisible(outPath))) found.push(one);
+    }
+    return found;
   }
 
   /** What refers to nothing but visible paths and others that are ready; references in front. */

@@ -1,5 +1,6 @@
 import { Semaphore } from '../base/concurrency.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { NamedRealisation } from '../mirror/publish-realisations.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import {
   formatRealisation,
@@ -13,18 +14,28 @@ import type { OfferTerms } from './offer.ts';
 import type { Offers } from './offers.ts';
 import { UpstreamDown } from './upstream-line.ts';
 
-/** Build logs, realisations, listings and the like: passed on from the first upstream that has one, whole, within a bound; nothing is kept. */
+export interface SmallFilesOptions {
+  readonly offers: Offers;
+  readonly terms: OfferTerms;
+  readonly absent: AbsentPaths;
+  /** A trusted key has signed it: it is worth keeping. */
+  readonly onRealisation: (one: NamedRealisation & { readonly sizeBytes: number }) => void;
+}
+
+/** Build logs, realisations, listings and the like: passed on from the first upstream that has one, whole, within a bound; not kept here. */
 export class SmallFiles {
   readonly #offers: Offers;
   readonly #terms: OfferTerms;
   readonly #absent: AbsentPaths;
+  readonly #onRealisation: SmallFilesOptions['onRealisation'];
   readonly #asking = new Map<string, Promise<Buffer | undefined>>();
   readonly #places = new Semaphore(LIMITS.proxyFilesAsked);
 
-  constructor(offers: Offers, terms: OfferTerms, absent: AbsentPaths) {
+  constructor({ offers, terms, absent, onRealisation }: SmallFilesOptions) {
     this.#offers = offers;
     this.#terms = terms;
     this.#absent = absent;
+    this.#onRealisation = onRealisation;
   }
 
   async find(name: string): Promise<Buffer | undefined> {
@@ -67,6 +78,9 @@ export class SmallFiles {
     try {
       const realisation = parseRealisation(bytes, key);
       if (trustedRealisationSignature(realisation, trustedKeys) === undefined) return undefined;
+      if (bytes.length <= LIMITS.realisationBytes) {
+        this.#onRealisation({ name, realisation, sizeBytes: bytes.length });
+      }
       if (signingKeys.length === 0) return bytes;
       return Buffer.from(formatRealisation(signingKeys.reduce(signRealisation, realisation)));
     } catch (error) {
