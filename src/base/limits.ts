@@ -253,8 +253,15 @@ export const LIMITS = {
   proxyProgressMs: 20,
   /** What of an answer is kept back until all of it is verified; the whole answer, if that is shorter. */
   proxyHeldBackBytes: 64 * 1024,
-  /** Of the disk, for others. */
+  /** Of the disk, for others: what does not fit beside it is not kept. */
   proxySpareBytes: 256 * 1024 * 1024,
+  /** What is passed on without being kept: all together, of the disk for others, and how long after it was verified. */
+  proxyPassedBytes: 2 * 1024 * 1024 * 1024,
+  proxyPassedSpareBytes: 64 * 1024 * 1024,
+  proxyPassedMs: 60_000,
+  /** Offers that could not be written down, and the time until that is tried again. */
+  proxyOffersUnwritten: 10_000,
+  proxyOffersRetryMs: 5000,
   proxyHeldPaths: 50_000,
   /** A path that could not be published and that nobody asked for. */
   proxyHeldMs: 30 * 24 * 3600_000,

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
-import { NixferryError } from '../base/errors.ts';
+import { explainWriteError, NixferryError } from '../base/errors.ts';
 import { explainSqliteError } from './index-file.ts';
 import type { PrivateLayout } from './layout.ts';
 
@@ -28,11 +28,13 @@ export async function takeMirrorLock(layout: LockPlace, command: string): Promis
   }
   const since = new Date().toISOString();
   try {
-    // Only information for whoever finds the lock taken, so it need not be durable.
+    // Only information for whoever finds the lock taken, so it need not be durable, nor fit on a full disk.
     await writeFile(layout.lockInfoFile, `${JSON.stringify({ pid: process.pid, command, since })}\n`);
   } catch (error) {
-    database.close();
-    throw error;
+    if (!isNoSpace(error)) {
+      database.close();
+      throw error;
+    }
   }
   const release = (): void => {
     if (database.isOpen) database.close();
@@ -54,6 +56,11 @@ export function readLockHolder(layout: PrivateLayout): string | undefined {
   } catch (error) {
     return isBusy(error) ? describeHolder(layout) : undefined;
   }
+}
+
+function isNoSpace(error: unknown): boolean {
+  const explained = explainWriteError(error, '');
+  return explained instanceof NixferryError && explained.code === 'no-space';
 }
 
 function isBusy(error: unknown): boolean {

@@ -40,13 +40,18 @@ export function openMisses(file: string): MissTable {
       throw explainSqliteError(error, file);
     }
   };
-  // Losing the last wishes in a power cut is better than a disk that is busy with them.
-  database.exec('PRAGMA synchronous = OFF');
-  write(() =>
-    database.exec(
-      'CREATE TABLE IF NOT EXISTS misses (kind TEXT NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID',
-    ),
-  );
+  try {
+    // Losing the last wishes in a power cut is better than a disk that is busy with them.
+    database.exec('PRAGMA synchronous = OFF');
+    write(() =>
+      database.exec(
+        'CREATE TABLE IF NOT EXISTS misses (kind TEXT NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID',
+      ),
+    );
+  } catch (error) {
+    database.close();
+    throw error;
+  }
   const insert = database.prepare(
     'INSERT INTO misses VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET count = min(count + excluded.count, 1000000000)',
   );

@@ -44,6 +44,21 @@ test('Download fails those who read of a file that is begun anew, and serves tho
   assert.deepEqual(after, [{ say: 'verified', file: '/held', sizeBytes: SIZE_BYTES }]);
 });
 
+test('Download that moves to another file fails those who read of the former, and keeps those who have nothing yet', () => {
+  const early = new Download('/file', 100, 10_000);
+  const reader = follow(early);
+  early.grown(40);
+  early.moves('/other');
+  assert.deepEqual(reader, [{ say: 'failed' }]);
+  const download = new Download('/file', 100, 10_000);
+  const waiting = follow(download);
+  download.moves('/other');
+  download.grown(40);
+  assert.deepEqual(follow(download), [{ say: 'growing', file: '/other', availableBytes: 40, sizeBytes: 100 }]);
+  download.end({ say: 'verified', file: '/passed', sizeBytes: 100 });
+  assert.equal(waiting.at(-1)?.say, 'verified');
+});
+
 test('Download tells nothing more to who has left', () => {
   const download = new Download('/file', SIZE_BYTES, 10_000);
   const events: NarEvent[] = [];

@@ -5,7 +5,7 @@ export type NarListener = (event: NarEvent) => void;
 
 /** One transfer of a NAR, and everybody who follows it. Who comes later hears first how far it has come. */
 export class Download {
-  readonly #file: string;
+  #file: string;
   readonly #sizeBytes: number | undefined;
   readonly #progressMs: number;
   readonly #followers = new Set<NarListener>();
@@ -29,6 +29,12 @@ export class Download {
     this.#followers.add(listener);
     if (this.#availableBytes > 0) listener(this.#progress());
     return () => void this.#followers.delete(listener);
+  }
+
+  /** It goes on from its beginning in another file. */
+  moves(file: string): void {
+    this.grown(0);
+    this.#file = file;
   }
 
   /** So many bytes are in the file; fewer than before: the file has been begun anew, and whoever has read of the former has read of another. */

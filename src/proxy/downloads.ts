@@ -10,11 +10,13 @@ import { assessTrust } from '../mirror/trust.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PublicKey } from '../nix/signature.ts';
 import { openUnbrokenNar } from '../upstream/unbroken-nar.ts';
+import type { Upstream } from '../upstream/upstream.ts';
 import { Download, type NarListener } from './download.ts';
 import type { HeldPaths } from './held-paths.ts';
 import type { RememberedOffer } from './offer-table.ts';
 import type { Offers } from './offers.ts';
 import type { OnceLog } from './once-log.ts';
+import type { PassedNars } from './passed-nars.ts';
 import type { UpstreamLine } from './upstream-line.ts';
 
 export interface DownloadsOptions {
@@ -24,10 +26,18 @@ export interface DownloadsOptions {
   readonly trustedKeys: readonly PublicKey[];
   readonly offers: Offers;
   readonly held: HeldPaths;
+  readonly passed: PassedNars;
   readonly log: OnceLog;
   readonly signal: AbortSignal;
   /** A path is verified and held. */
   readonly onHeld: (info: NarInfo) => void;
+}
+
+interface Transfer {
+  readonly line: UpstreamLine;
+  readonly upstream: Upstream;
+  readonly offer: RememberedOffer;
+  readonly download: Download;
 }
 
 /** NARs on their way from upstreams: one transfer for each, however many clients wait for it, and a bounded number at once. */
@@ -49,13 +59,19 @@ export class Downloads {
     return () => {};
   }
 
-  /** Resolves when it is over, whatever the outcome. */
+  /** Brings what can be kept. Resolves when it is over, whatever the outcome. */
   async fetch(offer: RememberedOffer): Promise<void> {
+    if (!(await this.canKeep(offer.info))) return;
     await new Promise<void>((resolve) => {
       this.follow(offer, (event) => {
         if (event.say !== 'growing') resolve();
       });
     });
+  }
+
+  /** Whether there is room: some is left for whoever else writes there: a full disk hurts more than a path that is not cached. */
+  async canKeep(info: NarInfo): Promise<boolean> {
+    return (await freeBytes(this.#options.partialFolder)) >= maxFileBytes(info) + LIMITS.proxySpareBytes;
   }
 
   /** Resolves when nothing is fetched any more. */
@@ -92,12 +108,7 @@ export class Downloads {
       } catch (error) {
         this.#options.signal.throwIfAborted();
         if (!(error instanceof NixferryError)) throw error;
-        if (error.code === 'no-space') {
-          // A part that cannot become a whole only takes the room that is lacking.
-          download.grown(0);
-          await rm(partialNarFile(this.#place(source)), { force: true });
-          throw error;
-        }
+        if (error.code === 'no-space') throw error;
         failure = error;
         line?.failed(error);
         // What was begun may be at fault, and another upstream begins anew.
@@ -111,13 +122,56 @@ export class Downloads {
   }
 
   async #fetchFrom(line: UpstreamLine, offer: RememberedOffer, download: Download) {
-    const { info } = offer;
-    const { http, signal, trustedKeys, held, onHeld } = this.#options;
     const { upstream } = line;
     if (upstream === undefined) return { say: 'absent' } as const;
-    await this.#checkSpace(info);
+    const transfer = { line, upstream, offer, download };
+    if (!(await this.canKeep(offer.info))) return this.#pass(transfer);
+    try {
+      const { taken, nar } = await this.#takeIn(transfer, this.#options.partialFolder);
+      const { narFile } = await this.#options.held.add(taken, nar.file);
+      this.#options.onHeld(taken);
+      return { say: 'verified', file: narFile, sizeBytes: nar.fileSizeBytes } as const;
+    } catch (error) {
+      if (!(error instanceof NixferryError) || error.code !== 'no-space') throw error;
+      // A part that cannot become a whole only takes the room that is lacking.
+      await rm(partialNarFile(this.#place(offer)), { force: true });
+      return this.#pass(transfer);
+    }
+  }
+
+  /** What cannot be kept reaches those who wait for it all the same, checked like all else. Throws `no-space`. */
+  async #pass(transfer: Transfer) {
+    const { offer, download } = transfer;
+    const { mirrorDirectory, passed, log } = this.#options;
+    const full = { mirror: mirrorDirectory, freeBytes: await freeBytes(mirrorDirectory), next: ROOM_HINT };
+    if (!(await passed.hasRoom(maxFileBytes(offer.info)))) {
+      throw new NixferryError('no-space', `neither ${mirrorDirectory} nor ${passed.folder} has room`, {
+        hint: ROOM_HINT,
+      });
+    }
+    log.error(
+      'full',
+      { path: offer.info.storePath, ...full },
+      'the disk is full: what is fetched is passed on and not kept',
+    );
+    const place = this.#place(offer, passed.folder);
+    download.moves(partialNarFile(place));
+    try {
+      const { nar } = await this.#takeIn(transfer, passed.folder);
+      const { narFile, sizeBytes } = await passed.add(offer.narName, nar.file, nar.fileSizeBytes);
+      return { say: 'verified', file: narFile, sizeBytes } as const;
+    } catch (error) {
+      await rm(partialNarFile(place), { force: true });
+      throw error;
+    }
+  }
+
+  /** Throws what `intakeNar` throws, and `not-trusted`. */
+  async #takeIn({ line, upstream, offer, download }: Transfer, folder: string) {
+    const { info } = offer;
+    const { http, signal, trustedKeys } = this.#options;
     const nar = await intakeNar({
-      ...this.#place(offer),
+      ...this.#place(offer, folder),
       what: info.storePath,
       signal,
       eager: true,
@@ -127,27 +181,13 @@ export class Downloads {
     });
     const taken = withIntakenNar(info, nar);
     const trust = await assessTrust(taken, trustedKeys, nar.file, signal);
-    if (!trust.trusted) {
-      await rm(nar.file, { force: true });
-      throw new NixferryError('not-trusted', `${info.storePath}: ${trust.reason}`);
-    }
-    const { narFile } = await held.add(taken, nar.file);
-    onHeld(taken);
-    return { say: 'verified', file: narFile, sizeBytes: nar.fileSizeBytes } as const;
+    if (trust.trusted) return { taken, nar };
+    await rm(nar.file, { force: true });
+    throw new NixferryError('not-trusted', `${info.storePath}: ${trust.reason}`);
   }
 
-  #place({ info }: RememberedOffer) {
-    const { mirrorDirectory, partialFolder } = this.#options;
-    return { mirror: { directory: mirrorDirectory }, partialFolder, expected: info };
-  }
-
-  /** Some room is left for whoever else writes there: a full disk hurts more than a path that is not cached. */
-  async #checkSpace(info: NarInfo): Promise<void> {
-    const { partialFolder } = this.#options;
-    if ((await freeBytes(partialFolder)) >= maxFileBytes(info) + LIMITS.proxySpareBytes) return;
-    throw new NixferryError('no-space', `no room for the NAR of ${info.storePath} in ${partialFolder}`, {
-      hint: 'free some room: until then, clients fetch new paths elsewhere',
-    });
+  #place({ info }: RememberedOffer, partialFolder = this.#options.partialFolder) {
+    return { mirror: { directory: this.#options.mirrorDirectory }, partialFolder, expected: info };
   }
 
   #explain(offer: RememberedOffer, error: unknown) {
@@ -156,8 +196,19 @@ export class Downloads {
     const isKnown = error instanceof NixferryError;
     if (isKnown && (error.code === 'damage' || error.code === 'not-trusted')) offers.forget(offer.hashPart);
     const reason = isKnown ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
-    const key = isKnown && error.code === 'no-space' ? 'no-space' : offer.info.storePath;
-    log.error(key, { path: offer.info.storePath, upstream: offer.upstream, reason }, 'a NAR could not be fetched');
+    if (isKnown && error.code === 'no-space') {
+      const fields = { path: offer.info.storePath, reason: error.message, next: ROOM_HINT };
+      log.error('no room', fields, 'the disk is full: clients cannot have what is not here');
+      return { say: 'failed' } as const;
+    }
+    log.error(
+      offer.info.storePath,
+      { path: offer.info.storePath, upstream: offer.upstream, reason },
+      'a NAR could not be fetched',
+    );
     return { say: 'failed' } as const;
   }
 }
+
+const ROOM_HINT =
+  'free some room on the file system of the mirror; what is asked for then is kept again, without a restart';

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { systemClock } from '../base/clock.ts';
 import { NixferryError } from '../base/errors.ts';
@@ -21,6 +21,7 @@ import type { OfferTerms } from './offer.ts';
 import { OfferTable } from './offer-table.ts';
 import { Offers } from './offers.ts';
 import { OnceLog } from './once-log.ts';
+import { PassedNars } from './passed-nars.ts';
 import type { FetcherSettings } from './protocol.ts';
 import { Publisher } from './publisher.ts';
 import { QuestionDesk } from './question-desk.ts';
@@ -61,8 +62,9 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
     const { sign } = settings;
     const publisher = new Publisher({ mirrorDirectory, held, realisations, sign, isVisible, log, signal });
     const { trustedKeys } = terms;
+    const passed = await PassedNars.open(join(dirname(socketFile), 'passed'));
     const common = { mirrorDirectory, partialFolder: folders.partial, http, trustedKeys, offers, held, log, signal };
-    const downloads = new Downloads({ ...common, onHeld: () => publisher.wake() });
+    const downloads = new Downloads({ ...common, passed, onHeld: () => publisher.wake() });
     const lookAhead = settings.lookAhead ? new LookAhead({ offers, downloads, held, isVisible, signal }) : undefined;
     const absent = new AbsentPaths(systemClock);
     const onRealisation: SmallFilesOptions['onRealisation'] = (one) => {
@@ -70,7 +72,7 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
       publisher.wake();
     };
     const files = new SmallFiles({ offers, terms, absent, onRealisation });
-    const desk = new QuestionDesk({ offers, downloads, held, files, lines, storage, storeDir, lookAhead });
+    const desk = new QuestionDesk({ offers, downloads, held, passed, files, lines, storage, storeDir, lookAhead });
     const server = await listenAt(socketFile, desk);
     const restoring = held.restore(Date.now(), signal).then(() => publisher.wake());
     const watching = watchMirror(() => storage.changeToken(), publisher, signal);
@@ -92,6 +94,7 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
         desk.close();
         server.close();
         await Promise.allSettled([restoring, watching, publisher.idle(), downloads.idle()]);
+        passed[Symbol.dispose]();
         table.close();
         await http[Symbol.asyncDispose]();
         lock.release();

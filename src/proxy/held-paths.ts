@@ -60,10 +60,10 @@ export class HeldPaths {
   /** Takes a file over that has just been verified. The oldest give way where there are too many. */
   async add(info: NarInfo, verifiedFile: string): Promise<HeldPath> {
     const held = { info, narFile: join(this.#folder, basename(info.url)) };
-    await rename(verifiedFile, held.narFile);
-    // After the file: a narinfo without its NAR would be nothing to find at the next start.
+    // Ahead of the file, which on a full disk stays where it is; a narinfo without its NAR is dropped at the next start.
     // Clients wait, and after a power cut everything held is hashed again: nothing has to be durable.
     await writeFileAtomic(this.#narInfoFile(info), formatNarInfo(info), { durable: false });
+    await rename(verifiedFile, held.narFile);
     this.#remember(held);
     const [oldest] = this.#held.size > LIMITS.proxyHeldPaths ? this.#held.values() : [];
     if (oldest !== undefined) await this.remove(oldest.info);

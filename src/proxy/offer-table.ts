@@ -25,6 +25,8 @@ export class OfferTable {
   readonly #pending = new Map<HashPart, RememberedOffer>();
   readonly #pendingNames = new Map<string, HashPart>();
   #timer: NodeJS.Timeout | undefined;
+  /** How many may be pending before they are written at once. */
+  #mayWaitUntil = FLUSH_ROWS;
 
   constructor(file: string, storeDir: string) {
     this.#storeDir = storeDir;
@@ -51,16 +53,20 @@ export class OfferTable {
   put(offer: RememberedOffer): void {
     this.#pending.set(offer.hashPart, offer);
     this.#pendingNames.set(offer.narName, offer.hashPart);
-    if (this.#pending.size >= FLUSH_ROWS) this.flush();
+    if (this.#pending.size >= this.#mayWaitUntil) this.flush();
     else this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS);
   }
 
   forget(hashPart: HashPart): void {
-    this.flush();
-    this.#forget.run(hashPart);
+    this.#dropPending(hashPart);
+    try {
+      this.#forget.run(hashPart);
+    } catch {
+      // On a full disk nothing can be removed either; what is wrong is found out again.
+    }
   }
 
-  /** Writes down what was put. What cannot be written (a full disk) is forgotten: clients then hear of it anew. */
+  /** Writes down what was put. What cannot be written (a full disk) stays in memory, as far as that is bounded, and is tried again. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -74,14 +80,30 @@ export class OfferTable {
       this.#database.exec('COMMIT');
     } catch {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+      for (const hashPart of this.#pending.keys()) {
+        if (this.#pending.size <= LIMITS.proxyOffersUnwritten) break;
+        this.#dropPending(hashPart);
+      }
+      this.#timer = setTimeout(() => this.flush(), LIMITS.proxyOffersRetryMs).unref();
+      this.#mayWaitUntil = this.#pending.size + FLUSH_ROWS;
+      return;
     }
     this.#pending.clear();
     this.#pendingNames.clear();
+    this.#mayWaitUntil = FLUSH_ROWS;
   }
 
   close(): void {
     this.flush();
+    clearTimeout(this.#timer);
     this.#database.close();
+  }
+
+  #dropPending(hashPart: HashPart): void {
+    const offer = this.#pending.get(hashPart);
+    if (offer === undefined) return;
+    this.#pending.delete(hashPart);
+    if (this.#pendingNames.get(offer.narName) === hashPart) this.#pendingNames.delete(offer.narName);
   }
 
   #read(row: Record<string, unknown> | undefined): RememberedOffer | undefined {
@@ -105,7 +127,12 @@ function openDatabase(file: string): DatabaseSync {
     return openTable(file);
   } catch {
     for (const suffix of ['', '-journal']) rmSync(`${file}${suffix}`, { force: true });
+  }
+  try {
     return openTable(file);
+  } catch {
+    // A full disk: what is offered is remembered as long as this process lives.
+    return openTable(':memory:');
   }
 }
 

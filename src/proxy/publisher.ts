@@ -63,7 +63,7 @@ export class Publisher {
         if (signal.aborted) return;
         this.#wanted = true;
         const isLocked = error instanceof NixferryError && error.code === 'mirror-locked';
-        if (!isLocked) log.error('publish', { err: error }, 'what was fetched could not be published; trying again');
+        if (!isLocked) log.error('publish', explain(error), 'what was fetched could not be published; trying again');
         await pause(isLocked ? lockedRetryMs : LIMITS.proxyPublishRetryMs, signal);
       }
     }
@@ -150,6 +150,14 @@ export class Publisher {
     else this.#missingMs.set(path, nowMs);
     return visible;
   }
+}
+
+function explain(error: unknown): Record<string, unknown> {
+  if (!(error instanceof NixferryError)) return { err: error };
+  return {
+    reason: error.message,
+    next: error.code === 'no-space' ? 'free some room; it goes on by itself' : error.hint,
+  };
 }
 
 async function pause(durationMs: number, signal: AbortSignal): Promise<void> {

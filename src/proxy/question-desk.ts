@@ -12,6 +12,7 @@ import { LineChannel } from './line-channel.ts';
 import type { LookAhead } from './look-ahead.ts';
 import type { RememberedOffer } from './offer-table.ts';
 import type { Offers } from './offers.ts';
+import type { PassedNars } from './passed-nars.ts';
 import type { Answer, NarEvent, Numbered, Question } from './protocol.ts';
 import type { SmallFiles } from './small-files.ts';
 import type { UpstreamLine } from './upstream-line.ts';
@@ -20,6 +21,7 @@ export interface QuestionDeskOptions {
   readonly offers: Offers;
   readonly downloads: Downloads;
   readonly held: HeldPaths;
+  readonly passed: PassedNars;
   readonly files: SmallFiles;
   readonly lines: readonly UpstreamLine[];
   readonly storage: Storage;
@@ -108,7 +110,7 @@ class Visitor {
       if (event.say !== 'growing') this.#following.delete(id);
       this.#channel.send({ id, ...event });
     };
-    const { held, storage, offers, downloads, lookAhead } = this.#options;
+    const { held, passed, storage, offers, downloads, lookAhead } = this.#options;
     const heldFile = held.file(name);
     if (heldFile !== undefined) {
       await held.touch(heldFile);
@@ -118,6 +120,11 @@ class Visitor {
     const alias = await this.#byAlias(name);
     if (alias !== undefined) return say(alias);
     const offer = await this.#offerOf(name);
+    const passing = passed.file(name);
+    // What there is room for by now is fetched again, to be kept.
+    if (passing !== undefined && (offer === undefined || !(await downloads.canKeep(offer.info)))) {
+      return say({ say: 'verified', file: passing.narFile, sizeBytes: passing.sizeBytes });
+    }
     if (offer === undefined) return say({ say: 'absent' });
     if (head) {
       const mayBeHad = offers.line(offer.upstream)?.isUp === true;

@@ -18,6 +18,8 @@ export class MissRecorder implements AsyncDisposable {
   readonly #counts = new Map<string, Miss>();
   #table: MissTable | undefined;
   #isBroken: boolean;
+  /** What cannot be written stays in memory, where its number is bounded. */
+  #isFailing = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(file: string, log: LimitedLog) {
@@ -39,7 +41,7 @@ export class MissRecorder implements AsyncDisposable {
     this.#timer ??= setTimeout(() => this.flush(), LIMITS.missFlushMs).unref();
   }
 
-  /** Writes down what was noted. A mirror that cannot be written to is said so once, and served all the same. */
+  /** Writes down what was noted. A mirror that cannot be written to is said so once, served all the same, and tried again. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -47,9 +49,12 @@ export class MissRecorder implements AsyncDisposable {
     try {
       this.#table ??= openMisses(this.#file);
       this.#table.add([...this.#counts.values()]);
+      this.#isFailing = false;
     } catch (error) {
-      this.#isBroken = true;
-      this.#log.error({ file: this.#file, err: error }, 'what clients ask for in vain cannot be noted');
+      if (!this.#isFailing)
+        this.#log.error({ file: this.#file, err: error }, 'what clients ask for in vain cannot be noted');
+      this.#isFailing = true;
+      return;
     }
     this.#counts.clear();
   }

@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify';
+import { freeBytes } from '../../base/files.ts';
+import { LIMITS } from '../../base/limits.ts';
 import { runHealthChecks } from '../health-checks.ts';
 import { CACHE_NEVER, sendText } from '../send.ts';
 import type { ServeContext } from '../serve-context.ts';
@@ -25,8 +27,21 @@ export function routeHealth(app: FastifyInstance, context: ServeContext): void {
 }
 
 /** That an upstream is dead is no reason to send clients away: what is here is served all the same. */
-async function upstreamFacts({ proxy }: ServeContext) {
+async function upstreamFacts({ proxy, directory }: ServeContext) {
   if (proxy === undefined) return {};
-  const upstreams = await proxy.upstreams();
-  return { upstreams: upstreams ?? [], ...(upstreams === undefined ? { proxy: 'is being started again' } : {}) };
+  const [upstreams, disk] = await Promise.all([proxy.upstreams(), diskFacts(directory)]);
+  return {
+    upstreams: upstreams ?? [],
+    ...(upstreams === undefined ? { proxy: 'is being started again' } : {}),
+    ...disk,
+  };
+}
+
+/** Nor is a full disk: what is fetched is passed on without being kept, as long as there is room for that elsewhere. */
+async function diskFacts(directory: string) {
+  // Where it cannot be told, another check says so.
+  const free = await freeBytes(directory).catch(() => undefined);
+  if (free === undefined || free >= LIMITS.proxySpareBytes) return {};
+  const reason = `${free} bytes are free on the file system of ${directory}: what is fetched is not kept`;
+  return { disk: { state: 'full', reason, next: 'free some room there; it needs no restart' } };
 }
