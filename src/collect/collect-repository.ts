@@ -104,7 +104,7 @@ async function showAndGive(
   signal: AbortSignal,
 ): Promise<RootRepository> {
   const repository = { ...wanted, path };
-  await showRepository(mirror, repository, { signal });
+  await showRepository(mirror, repository, { isChecked: true, signal });
   return repository;
 }
 

@@ -28,6 +28,22 @@ test('showRepository moves branches with a later shipment, and not back with an 
   assert.deepEqual(Object.keys(pointer?.packs ?? {}).toSorted(), [first.path, second.path].toSorted());
 });
 
+test('showRepository has git look at an update together with what it builds on', async () => {
+  await using fixture = await makeRepository();
+  const { mirror, folder, place } = fixture;
+  // What a tree says of submodules git reads from a file that may be in an earlier pack.
+  await writeFile(join(folder, 'work/.gitmodules'), '[submodule "a"]\n\tpath = a\n\turl = https://git.example.org/a\n');
+  await fixture.commit('one');
+  await fixture.collectOne();
+  const two = await fixture.commit('two');
+  const second = await fixture.collectOne();
+  const before = await contents(join(mirror.directory, 'git', place));
+  await rm(join(mirror.directory, 'git'), { recursive: true });
+  await showRepository(mirror, second);
+  assert.equal(await branch(fixture), two);
+  assert.deepEqual(await contents(join(mirror.directory, 'git', place)), before);
+});
+
 test('restoreRepositories shows what came last, whichever root is restored first', async () => {
   await using fixture = await makeRepository();
   await fixture.commit('one');

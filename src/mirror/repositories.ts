@@ -6,6 +6,7 @@ import { NixferryError } from '../base/errors.ts';
 import { makeFolders } from '../base/files.ts';
 import { formatInfoRefs, formatPackedRefs, type GitRef } from '../base/git-refs.ts';
 import { hashPartOf, type StorePathBaseName } from '../nix/store-path.ts';
+import { checkPack } from './check-pack.ts';
 import { isLaterShipment } from './later-shipment.ts';
 import type { Mirror } from './mirror.ts';
 import { repositoryFile } from './repository-address.ts';
@@ -117,22 +118,25 @@ export interface ShowOptions {
   readonly shipment?: RootShipment | undefined;
   /** What is shown already stays as it is: nothing new has come. */
   readonly isRestored?: boolean;
+  /** Git has looked at every object, when it fetched them. */
+  readonly isChecked?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Puts a repository in its place, and moves its branches and tags to what the path says, unless they are later already. Safe to repeat: what is there is
- * not written again. Throws `damage`, `no-space`.
+ * not written again; what is new is looked at by git first, where that is installed. Throws `damage`, `no-space`.
  */
 export async function showRepository(
   mirror: Mirror,
   { url, place, ref, path }: RootRepository,
-  { shipment, isRestored = false, signal }: ShowOptions = {},
+  options: ShowOptions = {},
 ): Promise<void> {
+  const { shipment, isRestored = false, signal } = options;
   const known = (await readRepositoryPointer(mirror, place)) ?? { format: 1, url, states: [], packs: {} };
   const packs = { ...known.packs };
   for (const bundle of await listBundles(mirror, path)) {
-    packs[bundle] = await showPack(mirror, place, bundle, known.packs[bundle], signal);
+    packs[bundle] = await showPack(mirror, place, bundle, known.packs[bundle], options);
   }
   const next: ShownState = {
     ...(ref === undefined ? {} : { ref }),
@@ -158,7 +162,7 @@ async function showPack(
   place: string,
   bundle: StorePathBaseName,
   known: string | undefined,
-  signal: AbortSignal | undefined,
+  { isChecked = false, signal }: ShowOptions,
 ): Promise<string> {
   const { storage, layout } = mirror;
   if (known === '') return known;
@@ -171,6 +175,10 @@ async function showPack(
   try {
     const { checksum } = await unpackBundle(mirror, bundle, files, signal);
     if (checksum === undefined) return '';
+    if (!isChecked) {
+      const objectsFolder = join(mirror.directory, repositoryFile(place, 'objects'));
+      await checkPack({ ...files, objectsFolder, what: `the repository in ${bundle}` }, signal);
+    }
     const [pack = '', index = ''] = packFiles(place, checksum);
     await storage.adopt(files.pack, pack);
     await storage.adopt(files.index, index);

@@ -22,6 +22,13 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
       hint: `check the medium (cd ${result.folder} && sha256sum --check SHA256SUMS), put a good copy of ${wordsFor(manifest, damaged)} beside the others or in a folder of its own, and name all folders: nixferry import ${result.folder} DIR`,
     });
   }
+  const bad = roots.flatMap(({ name: root, refused }) => (refused === undefined ? [] : [`${root}: ${refused}`]));
+  if (bad.length > 0) {
+    const more = bad.length > SHOWN ? `; and ${bad.length - SHOWN} more` : '';
+    return new NixferryError('damage', `${name}: refused ${bad.slice(0, SHOWN).join('; ')}${more}; ${done}`, {
+      hint: 'the medium is sound, what was packed is not: nothing of these repositories is shown; the sender should look at them with git fsck, and find out who made them',
+    });
+  }
   const distrusted = ofKind('not-trusted');
   if (distrusted.length > 0) {
     return new NixferryError(

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { NixferryError } from '../base/errors.ts';
 import { showChannel } from '../mirror/channels.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { showRepositories } from '../mirror/repositories.ts';
@@ -18,6 +19,8 @@ export interface ImportedRoot {
   readonly pathCount: number;
   /** Base names of those that are not. */
   readonly missing: readonly string[];
+  /** Why a repository of git that belongs to it is not shown, and it does not count as complete. */
+  readonly refused?: string;
 }
 
 /** By position in the inventory: 1 for what the mirror has. */
@@ -40,11 +43,13 @@ export async function recordRoots(
   const imported: ImportedRoot[] = [];
   for (const [position, line] of inventory.roots.entries()) {
     const { own, missing } = members[position] ?? { own: [], missing: [] };
-    const record = rootRecordOf(line, manifest, own, line.complete && missing.length === 0);
+    const stated = rootRecordOf(line, manifest, own, line.complete && missing.length === 0);
+    // Also of an older one that is not kept: the commits are.
+    const refused = await tryToShow(mirror, stated);
+    const record = refused === undefined ? stated : { ...stated, complete: false };
     const kept = await recordRoot(mirror, record);
     await showChannel(mirror, kept);
-    // Of an older one that is not kept, the commits are.
-    for (const one of new Set([record, kept])) await showRepositories(mirror, one);
+    if (kept !== record) await showRepositories(mirror, kept);
     imported.push({
       name: line.name,
       request: line.request,
@@ -52,9 +57,21 @@ export async function recordRoots(
       complete: record.complete,
       pathCount: own.length,
       missing,
+      ...(refused === undefined ? {} : { refused }),
     });
   }
   return imported;
+}
+
+/** Resolves to what is wrong with a repository that belongs to the root. */
+async function tryToShow(mirror: Mirror, record: RootRecord): Promise<string | undefined> {
+  try {
+    await showRepositories(mirror, record);
+    return undefined;
+  } catch (error) {
+    if (error instanceof NixferryError && error.code === 'damage') return error.message;
+    throw error;
+  }
 }
 
 /** Of each root that lacks paths, one of them. */

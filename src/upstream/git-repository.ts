@@ -2,6 +2,7 @@ import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NixferryError } from '../base/errors.ts';
 import { makeFolders } from '../base/files.ts';
+import { HARMLESS_GIT_FLAWS } from '../base/git-flaws.ts';
 import { GitFailed, type GitRun, runGit } from '../base/git-program.ts';
 import { type GitRef, parseGitRefs } from '../base/git-refs.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -84,7 +85,7 @@ export async function fetchRepository(
   wanted: readonly string[] | 'all',
 ): Promise<readonly GitRef[]> {
   const names = wanted === 'all' ? ['refs/heads/*', 'refs/tags/*'] : wanted;
-  const checks = ['transfer.fsckObjects=true', ...HARMLESS.map((flaw) => `fetch.fsck.${flaw}=warn`)];
+  const checks = ['transfer.fsckObjects=true', ...HARMLESS_GIT_FLAWS.map((flaw) => `fetch.fsck.${flaw}=warn`)];
   await askRemote(
     {
       args: [
@@ -134,9 +135,6 @@ export async function packObjects(
   await file.sync();
   await runGit({ ...common, args: ['index-pack', '-o', `${pack.replace(/\.pack$/, '')}.idx`, pack] });
 }
-
-/** Flaws of old commits, which hurt nobody; large repositories have some. */
-const HARMLESS = ['badTimezone', 'missingSpaceBeforeDate', 'zeroPaddedFilemode', 'missingSpaceBeforeEmail', 'badEmail'];
 
 /** Nothing but these is ever spoken; what the user has git rewrite `https` to included. */
 const PROTOCOLS: Readonly<Record<string, readonly string[]>> = {
