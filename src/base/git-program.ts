@@ -12,6 +12,8 @@ export interface GitRun {
   readonly purpose: string;
   /** The repository; none is looked for elsewhere. */
   readonly repository?: string | undefined;
+  /** Of what this process has in its environment for git, nothing counts. */
+  readonly isAnonymous?: boolean;
   /** Set besides what this process has. */
   readonly environment?: Readonly<Record<string, string>>;
   readonly input?: string;
@@ -42,7 +44,7 @@ const SETTINGS = [
  * ends with it. Throws `program-missing`; GitFailed with what it said.
  */
 export async function runGit(run: GitRun): Promise<Buffer> {
-  const { args, purpose, repository, environment = {}, input, output, silenceMs, signal } = run;
+  const { args, purpose, repository, isAnonymous = false, environment = {}, input, output, silenceMs, signal } = run;
   signal?.throwIfAborted();
   const git = requireGit(purpose);
   const settings = SETTINGS.flatMap((setting) => ['-c', setting]);
@@ -55,7 +57,7 @@ export async function runGit(run: GitRun): Promise<Buffer> {
       detached: true,
       stdio: [input === undefined ? 'ignore' : 'pipe', output ?? 'pipe', 'pipe'],
       env: {
-        ...withoutGit(process.env),
+        ...withoutGit(process.env, isAnonymous ? KEPT_OF_NOBODY : KEPT),
         LC_ALL: 'C',
         GIT_TERMINAL_PROMPT: '0',
         GIT_NO_REPLACE_OBJECTS: '1',
@@ -100,12 +102,14 @@ export function requireGit(purpose: string): string {
 }
 
 /** What would make git work on another repository, or with other settings, than it is told to here. */
-export function withoutGit(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function withoutGit(environment: NodeJS.ProcessEnv, kept = KEPT): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(environment).filter(([name]) => !name.startsWith('GIT_') || KEPT.test(name)),
+    Object.entries(environment).filter(([name]) => !name.startsWith('GIT_') || kept.test(name)),
   );
 }
 
+/** Whom to trust, but nothing by which others would know who asks. */
+const KEPT_OF_NOBODY = /^GIT_(?:SSL_CAINFO|SSL_CAPATH|EXEC_PATH)$/;
 const KEPT = /^GIT_(?:CONFIG|SSH|SSL|PROXY|HTTP|TRACE|ASKPASS|EXEC_PATH)/;
 
 /** It and all that it has started. */

@@ -115,6 +115,8 @@ export const LIMITS = {
   wantDerivationsBytes: 512 * 1024 * 1024,
   evaluationInputsBytes: 64 * 1024 * 1024,
   // Repositories of git
+  /** Of one want list, those that are fetched without being named. */
+  wantedRepositories: 100,
   gitRefs: 500_000,
   gitRefsBytes: 128 * 1024 * 1024,
   gitOutputBytes: 128 * 1024 * 1024,

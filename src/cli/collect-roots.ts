@@ -1,5 +1,8 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { EXIT } from '../base/errors.ts';
 import { markWithoutHelpers } from '../base/garbage-collection.ts';
+import { chooseCaFiles, readTrustedCertificates } from '../base/http/trusted-certificates.ts';
 import { type CollectReport, collect } from '../collect/collect.ts';
 import { collectChannels } from '../collect/collect-channels.ts';
 import { collectRepositories, type RepositoryProblem } from '../collect/collect-repositories.ts';
@@ -41,12 +44,10 @@ export async function collectRoots(
   try {
     for (const warning of mirror.warnings) output.warn(warning);
     const place = { mirror, mirrorDirectory };
-    const wanted = [...named, ...((await want?.resolve(collecting, place)) ?? [])];
-    const { roots, problems: lost } = await collectRepositories(wanted, {
-      mirror,
-      onProgress: output.onProgress,
-      signal,
-    });
+    const certificates = await writeCertificates(mirror, options.caFile ?? config.caFile);
+    const wanted = [...named, ...((await want?.resolve(collecting, place, certificates)) ?? [])];
+    const { onProgress } = output;
+    const { roots, problems: lost } = await collectRepositories(wanted, { mirror, onProgress, certificates, signal });
     const plan = await collecting.plan(place, roots);
     output.say(describePlan(plan));
     const trustedKeys = await collecting.trustedKeys(mirror);
@@ -59,11 +60,10 @@ export async function collectRoots(
       trustedKeys,
       supply: await collecting.supply(),
       jobs,
-      onProgress: output.onProgress,
+      onProgress,
       signal,
     });
     const { channelsBase } = collecting;
-    const { onProgress } = output;
     const recorded = await collectChannels(report.roots, { mirror, http, channelsBase, onProgress, signal });
     onProgress({ type: 'phase', phase: '' });
     return {
@@ -75,6 +75,20 @@ export async function collectRoots(
     await mirror.close();
     throw error;
   }
+}
+
+/** Git takes its authorities from one file alone. It goes with the other temporary files of the mirror. */
+async function writeCertificates({ layout }: Mirror, caFile: string | undefined): Promise<string | undefined> {
+  if (caFile === undefined) return undefined;
+  const certificates = await readTrustedCertificates(chooseCaFiles(caFile, process.env));
+  const { GIT_SSL_CAINFO: gits = '' } = process.env;
+  if (gits !== '')
+    certificates.push(
+      ...(await readTrustedCertificates({ usual: { file: gits, namedBy: 'GIT_SSL_CAINFO' }, additional: undefined })),
+    );
+  const file = join(layout.tempFolder, 'certificates.pem');
+  await writeFile(file, `${certificates.join('\n')}\n`);
+  return file;
 }
 
 /** Whether there was nothing that could not be had. */

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { lookup } from 'node:dns/promises';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -7,12 +8,15 @@ import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ResolvedRoot } from '../collect/resolve-roots.ts';
 import { type ResolvedWant, resolveWant } from '../collect/resolve-want.ts';
-import { openMirror } from '../mirror/mirror.ts';
+import { chooseWantedRepositories } from '../collect/wanted-repositories.ts';
+import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import type { Miss } from '../mirror/misses.ts';
+import { readRoots } from '../mirror/roots.ts';
 import { baseNameOf, formatPublicKey, type PublicKey, parseDerivation } from '../nix/index.ts';
 import { fingerprintWords } from '../shipment/fingerprint-words.ts';
 import { readKnownSite } from '../shipment/known-sites.ts';
 import { parseWantList, type WantList } from '../shipment/want-list.ts';
+import { listRepository } from '../upstream/git-repository.ts';
 import type { Collecting, PlanPlace } from './collecting.ts';
 import { formatCount } from './format.ts';
 import type { CommandRun } from './run.ts';
@@ -22,7 +26,7 @@ export interface OpenedWant extends AsyncDisposable {
   /** For `--derivations`. */
   readonly folder: string;
   /** Says what cannot be had, and gives what can as a root. */
-  resolve(collecting: Collecting, place: PlanPlace): Promise<ResolvedRoot[]>;
+  resolve(collecting: Collecting, place: PlanPlace, certificates: string | undefined): Promise<ResolvedRoot[]>;
 }
 
 /** Reads a want list and checks who signed it. Throws `usage`, `damage`, `not-trusted`. */
@@ -45,18 +49,24 @@ export async function openWant(
   const digest = hash('sha256', bytes).slice(0, 12);
   return {
     folder,
-    resolve: (collecting, place) => resolveList(list, digest, collecting, place, run),
+    resolve: (collecting, place, certificates) => resolveList(list, { digest, collecting, place, certificates, run }),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
 }
 
+interface ResolvingList {
+  readonly digest: string;
+  readonly collecting: Collecting;
+  readonly place: PlanPlace;
+  readonly certificates: string | undefined;
+  readonly run: CommandRun;
+}
+
 async function resolveList(
   { header, derivations, where }: WantList,
-  digest: string,
-  { storeDir, upstreams, plan }: Collecting,
-  place: PlanPlace,
-  { output, signal }: CommandRun,
+  { digest, collecting, place, certificates, run: { output, signal } }: ResolvingList,
 ): Promise<ResolvedRoot[]> {
+  const { storeDir, upstreams, plan } = collecting;
   if (header.storeDir !== storeDir) {
     throw new NixferryError(
       'store-dir-mismatch',
@@ -78,18 +88,42 @@ async function resolveList(
         return bytes === undefined ? [] : [...parseDerivation(bytes, storeDir).outputs.keys()];
       },
       plan: (roots) => plan(place, roots),
+      chooseRepositories: async (all) =>
+        chooseWantedRepositories(all, {
+          known: await knownRepositories(place.mirror),
+          lookUp: lookUpHost,
+          probe: async ({ url, isAnonymous }) =>
+            void (await listRepository({ url, isAnonymous, certificates, signal })),
+          signal,
+        }),
       onProgress: output.onProgress,
       signal,
     },
   );
   output.onProgress({ type: 'phase', phase: '' });
   tell(resolved, { output });
-  return resolved.root === undefined ? [] : [resolved.root];
+  return [...(resolved.root === undefined ? [] : [resolved.root]), ...resolved.repositories];
 }
 
-function tell({ root, unknown, toName, missing }: ResolvedWant, { output }: Pick<CommandRun, 'output'>): void {
-  output.event('want', { paths: root?.paths.length ?? 0, unknown, toName, missing });
+async function knownRepositories(mirror: Mirror | undefined): Promise<ReadonlyMap<string, string>> {
+  const roots = mirror === undefined ? [] : await readRoots(mirror);
+  const repositories = roots.flatMap(({ repositories: ofRoot = [] }) => ofRoot);
+  return new Map(repositories.map(({ place, url }) => [place, url]));
+}
+
+async function lookUpHost(host: string): Promise<readonly string[]> {
+  const found = await lookup(host, { all: true }).catch(() => []);
+  return found.map(({ address }) => address);
+}
+
+function tell(
+  { root, repositories, unknown, toName, missing }: ResolvedWant,
+  { output }: Pick<CommandRun, 'output'>,
+): void {
+  const names = repositories.map(({ name }) => name);
+  output.event('want', { paths: root?.paths.length ?? 0, repositories: names, unknown, toName, missing });
   output.say(`wanted: ${formatCount(root?.paths.length ?? 0, 'path')} can be had`);
+  for (const name of names) output.say(`  the repository ${name} is fetched`);
   if (unknown.length > 0) {
     output.say(
       `  ${formatCount(unknown.length, 'path')} no upstream has: as a rule what clients build themselves, and asked for first`,
@@ -107,7 +141,7 @@ function describeMiss({ kind, name, count }: Miss): string {
     case 'flake':
       return `the flake ${name} (${asked}): carry something that has it as an input, at --scope reconfigure`;
     case 'repository':
-      return `the repository ${name} (${asked}): to carry it, name git+https://${name} as a root`;
+      return `the repository ${name} (${asked}): it is not what anybody can have from a public host; to carry it all the same, name git+https://${name} as a root`;
     default:
       return `a source with the hash ${name} (${asked}): name the derivation that wants it there, with nixferry want --drv`;
   }

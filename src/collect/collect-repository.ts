@@ -18,6 +18,8 @@ import type { WantedRepository } from './resolve-roots.ts';
 export interface CollectRepositoriesInputs {
   readonly mirror: Mirror;
   readonly onProgress: OnProgress;
+  /** File of all authorities that count for https; where none is given, those of git do. */
+  readonly certificates?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -29,10 +31,11 @@ export async function collectRepository(
   wanted: WantedRepository,
   inputs: CollectRepositoriesInputs,
 ): Promise<RootRepository> {
-  const { mirror, onProgress, signal } = inputs;
-  const { url, place, ref } = wanted;
+  const { mirror, onProgress, certificates, signal } = inputs;
+  const { url, place, ref, isAnonymous } = wanted;
+  const remote = { url, isAnonymous, certificates };
   onProgress({ type: 'phase', phase: `asking for the repository ${url}` });
-  const listed = await listRepository({ url, signal });
+  const listed = await listRepository({ ...remote, signal });
   const names = ref === undefined ? 'all' : [findRef(listed.refs, ref, url)];
   const offered = names === 'all' ? listed.refs : listed.refs.filter(({ name }) => names.includes(name));
   const offeredState = { head: chooseHead(listed.head, offered), refs: offered };
@@ -49,7 +52,7 @@ export async function collectRepository(
   try {
     const objectsFolder = join(mirror.directory, repositoryFile(place, 'objects'));
     await openWorkshop(workshop, known === undefined ? undefined : { objectsFolder, refs: known.refs });
-    const refs = await fetchRepository(workshop, { url }, names);
+    const refs = await fetchRepository(workshop, remote, names);
     if (refs.length === 0) throw nothingThere(url);
     const state = { head: chooseHead(listed.head, refs), refs };
     if (here !== undefined && isSameState(here.state, state))
@@ -99,11 +102,11 @@ async function readKnown(
 
 async function showAndGive(
   mirror: Mirror,
-  wanted: WantedRepository,
+  { url, place, ref }: WantedRepository,
   path: StorePathBaseName,
   signal: AbortSignal,
 ): Promise<RootRepository> {
-  const repository = { ...wanted, path };
+  const repository = { url, place, ...(ref === undefined ? {} : { ref }), path };
   await showRepository(mirror, repository, { isChecked: true, signal });
   return repository;
 }

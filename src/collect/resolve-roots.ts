@@ -38,7 +38,10 @@ export interface ResolvedRoot {
 }
 
 /** A repository as it is outside now. */
-export type WantedRepository = Omit<RootRepository, 'path'>;
+export interface WantedRepository extends Omit<RootRepository, 'path'> {
+  /** Only what anybody can have is fetched: without credentials, and without the user's settings of git. */
+  readonly isAnonymous?: true;
+}
 
 /** Something that evaluating a root read besides derivations. */
 export interface EvaluationInput {
@@ -234,7 +237,7 @@ function rootName(request: RootRequest, paths: readonly StorePath[]): string {
 }
 
 /** `git.example.org/team/lib`, and the branch where it is one alone. */
-function repositoryName({ place, ref }: WantedRepository): string {
+export function repositoryName({ place, ref }: WantedRepository): string {
   return `${place.slice(0, -'.git'.length)}${ref === undefined ? '' : `?ref=${ref}`}`;
 }
 

@@ -1,10 +1,11 @@
 import { mapConcurrent } from '../base/concurrency.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { OnProgress } from '../base/progress.ts';
-import type { Miss } from '../mirror/misses.ts';
+import type { Miss, MissKind } from '../mirror/misses.ts';
 import { isHashPart, type StorePath, type StorePathBaseName, storePathFromBaseName } from '../nix/index.ts';
 import type { CollectPlan, NarInfoFinder } from './plan.ts';
-import type { ResolvedRoot } from './resolve-roots.ts';
+import { type ResolvedRoot, repositoryName, type WantedRepository } from './resolve-roots.ts';
+import type { ChosenRepositories } from './wanted-repositories.ts';
 
 export interface Wants {
   readonly site: string;
@@ -22,6 +23,7 @@ export interface ResolveWantInputs {
   readonly upstreams: NarInfoFinder;
   outputNames(drvPath: StorePath): Promise<readonly string[]>;
   plan(roots: readonly ResolvedRoot[]): Promise<CollectPlan>;
+  chooseRepositories(misses: readonly Miss[]): Promise<ChosenRepositories>;
   readonly onProgress: OnProgress;
   readonly signal: AbortSignal;
 }
@@ -29,9 +31,11 @@ export interface ResolveWantInputs {
 export interface ResolvedWant {
   /** Undefined where nothing of what is wanted can be had. */
   readonly root: ResolvedRoot | undefined;
+  /** Each repository is a root of its own, the same as if it were named. */
+  readonly repositories: readonly ResolvedRoot[];
   /** What no upstream has: as a rule what clients build themselves, and asked for before they did. */
   readonly unknown: readonly Miss[];
-  /** What a person must name as a root, since it is a matter of what is to be carried: channels, flakes, sources. */
+  /** What a person must name as a root, since it is a matter of what is to be carried: channels, flakes, sources, repositories that are not public. */
   readonly toName: readonly Miss[];
   /** Of the derivations: what can be had from nowhere. */
   readonly missing: readonly { readonly storePath: StorePath; readonly detail: string }[];
@@ -63,8 +67,10 @@ export async function resolveWant(wants: Wants, inputs: ResolveWantInputs): Prom
   const derivations = wants.derivations.map((name) => storePathFromBaseName(name, storeDir));
   const targets = await targetsOf(wants, inputs);
   const missing = targets.targets.length === 0 ? [] : await addPlanned(targets, paths, inputs);
-  const toName = wants.misses.filter(({ kind }) => kind !== 'narinfo');
-  if (paths.size === 0) return { root: undefined, unknown, toName, missing };
+  const chosen = await inputs.chooseRepositories(wants.misses);
+  const toName = [...wants.misses.filter(({ kind }) => !isAnswered(kind)), ...chosen.toName];
+  const repositories = chosen.wanted.map(rootOfRepository);
+  if (paths.size === 0) return { root: undefined, repositories, unknown, toName, missing };
   const sorted = [...paths].toSorted();
   const root: ResolvedRoot = {
     request: `want:${wants.site}:${wants.digest}`,
@@ -76,7 +82,25 @@ export async function resolveWant(wants: Wants, inputs: ResolveWantInputs): Prom
     targets: [],
     evaluationInputs: [],
   };
-  return { root, unknown, toName, missing };
+  return { root, repositories, unknown, toName, missing };
+}
+
+function isAnswered(kind: MissKind): boolean {
+  return kind === 'narinfo' || kind === 'repository';
+}
+
+function rootOfRepository(wanted: WantedRepository): ResolvedRoot {
+  return {
+    request: `git+${wanted.url}`,
+    name: repositoryName(wanted),
+    paths: [],
+    fromDerivation: false,
+    derivations: [],
+    scope: 'run',
+    targets: [],
+    evaluationInputs: [],
+    wantedRepositories: [wanted],
+  };
 }
 
 async function targetsOf(wants: Wants, { storeDir, outputNames }: ResolveWantInputs): Promise<ResolvedRoot> {

@@ -17,16 +17,21 @@ export interface ListedRepository {
 /** A repository somewhere else. What the user's git is set up with counts: credentials, proxies, other addresses. */
 export interface GitRemote {
   readonly url: string;
+  /** Nothing that git is set up with counts, and no redirect: what comes is what anybody can have at this very address. Only with `https`. */
+  readonly isAnonymous?: boolean | undefined;
+  /** File of all authorities that count for https. */
+  readonly certificates?: string | undefined;
   readonly signal: AbortSignal;
 }
 
 /**
  * Asks for the branches and tags. Throws `upstream-unreachable` with what git said, `upstream-incomplete` for a repository that cannot be carried, `program-missing`.
  */
-export async function listRepository({ url, signal }: GitRemote): Promise<ListedRepository> {
+export async function listRepository(remote: GitRemote): Promise<ListedRepository> {
+  const { url, signal } = remote;
   const printed = await askRemote(
     { args: ['ls-remote', '--symref', '--', url], purpose: `asking ${url}`, signal },
-    url,
+    remote,
   );
   const lines = printed.toString('utf8').split('\n');
   const symref = lines.map((line) => /^ref: (\S+)\tHEAD$/.exec(line)?.[1]).find((name) => name !== undefined);
@@ -81,9 +86,10 @@ export async function openWorkshop({ folder, signal }: GitWorkshop, known: Known
  */
 export async function fetchRepository(
   { folder, signal }: GitWorkshop,
-  { url }: Pick<GitRemote, 'url'>,
+  remote: Omit<GitRemote, 'signal'>,
   wanted: readonly string[] | 'all',
 ): Promise<readonly GitRef[]> {
+  const { url } = remote;
   const names = wanted === 'all' ? ['refs/heads/*', 'refs/tags/*'] : wanted;
   const checks = ['transfer.fsckObjects=true', ...HARMLESS_GIT_FLAWS.map((flaw) => `fetch.fsck.${flaw}=warn`)];
   await askRemote(
@@ -103,7 +109,7 @@ export async function fetchRepository(
       repository: folder,
       signal,
     },
-    url,
+    remote,
   );
   const args = ['for-each-ref', '--format=%(objectname)%09%(refname)', 'refs/heads', 'refs/tags'];
   const listed = await runGit({ args, purpose: 'listing branches', repository: folder, signal });
@@ -145,17 +151,33 @@ const PROTOCOLS: Readonly<Record<string, readonly string[]>> = {
   ssh: ['https', 'ssh'],
 };
 
-async function askRemote(run: GitRun, url: string): Promise<Buffer> {
+/** No file of the user tells of credentials, nor of other addresses. */
+const NOBODYS = {
+  HOME: '/nonexistent',
+  XDG_CONFIG_HOME: '/nonexistent',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+};
+
+async function askRemote(
+  run: GitRun,
+  { url, isAnonymous = false, certificates }: Omit<GitRemote, 'signal'>,
+): Promise<Buffer> {
   const scheme = url.slice(0, url.indexOf(':'));
   const settings = [
     'protocol.allow=never',
-    ...(PROTOCOLS[scheme] ?? []).map((protocol) => `protocol.${protocol}.allow=always`),
+    ...(isAnonymous ? ['https'] : (PROTOCOLS[scheme] ?? [])).map((protocol) => `protocol.${protocol}.allow=always`),
     'http.lowSpeedLimit=100',
     `http.lowSpeedTime=${LIMITS.gitLowSpeedSeconds}`,
+    ...(isAnonymous ? ['http.followRedirects=false', 'credential.helper='] : []),
   ];
   const args = [...settings.flatMap((setting) => ['-c', setting]), ...run.args];
   try {
-    return await runGit({ ...run, args, silenceMs: LIMITS.gitSilenceMs });
+    const environment = {
+      ...(isAnonymous ? NOBODYS : {}),
+      ...(certificates === undefined ? {} : { GIT_SSL_CAINFO: certificates }),
+    };
+    return await runGit({ ...run, args, environment, isAnonymous, silenceMs: LIMITS.gitSilenceMs });
   } catch (error) {
     if (!(error instanceof GitFailed)) throw error;
     throw new NixferryError('upstream-unreachable', error.message, {

@@ -32,12 +32,17 @@ export function chooseCaFiles(
  * are those that come with Node together with those of the system, where a company's own authority lives.
  * Throws `usage` when a file cannot be read or holds no certificate.
  */
-export async function openTrust({ usual, additional }: CaFiles): Promise<tls.SecureContext> {
+export async function openTrust(files: CaFiles): Promise<tls.SecureContext> {
+  return tls.createSecureContext({ ca: await readTrustedCertificates(files) });
+}
+
+/** The same authorities for other programs, each in PEM. Throws as `openTrust`. */
+export async function readTrustedCertificates({ usual, additional }: CaFiles): Promise<string[]> {
   const certificates = new Set([
     ...(usual === undefined ? builtinCertificates() : await readCertificates(usual)),
     ...(additional === undefined ? [] : await readCertificates(additional)),
   ]);
-  return tls.createSecureContext({ ca: [...certificates] });
+  return [...certificates];
 }
 
 function builtinCertificates(): string[] {
