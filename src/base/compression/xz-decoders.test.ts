@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { hash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { array, assert as assertProperty, asyncProperty, boolean, integer, record, tuple } from 'fast-check';
 import { findDecompressor } from './decompress-program.ts';
 import { XzDecoders } from './xz-decoders.ts';
 import { storeAsXz } from './xz-stored.ts';
@@ -26,12 +26,12 @@ async function decode(decoders: XzDecoders, file: Buffer, outputBytes: number, p
 
 test('XzDecoders hashes one file after the other when they are of any size and come in any pieces', async () => {
   const decoders = new XzDecoders();
-  const file = fc.record({
-    contents: fc.tuple(fc.integer({ min: 1, max: 300_000 }), fc.boolean()),
-    pieceBytes: fc.integer({ min: 1000, max: 200_000 }),
+  const file = record({
+    contents: tuple(integer({ min: 1, max: 300_000 }), boolean()),
+    pieceBytes: integer({ min: 1000, max: 200_000 }),
   });
-  await fc.assert(
-    fc.asyncProperty(fc.array(file, { minLength: 1, maxLength: 4 }), async (files) => {
+  await assertProperty(
+    asyncProperty(array(file, { minLength: 1, maxLength: 4 }), async (files) => {
       for (const {
         contents: [sizeBytes, isRandom],
         pieceBytes,

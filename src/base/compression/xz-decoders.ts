@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
 import type { ProgramStart } from '../carried-tools.ts';
 import { LIMITS } from '../limits.ts';
 import { releaseMemory } from '../release-memory.ts';
@@ -135,6 +135,9 @@ interface XzListener {
   readonly onGone: () => void;
 }
 
+/** The pipes of a child process are sockets, which may or may not keep this process running. */
+type Pipe<Stream> = Stream & Pick<ChildProcess, 'ref' | 'unref'>;
+
 /** A program that decodes whatever it is sent. It reads and writes in blocks, so that what it is sent is filled up to whole ones. */
 class RunningXz {
   readonly file: string;
@@ -142,8 +145,8 @@ class RunningXz {
   readonly mark: Buffer = randomBytes(LIMITS.xzMarkBytes);
   readonly #markStream: Buffer = storeAsXz(this.mark);
   readonly #child: ChildProcess;
-  readonly #stdin: Socket;
-  readonly #stdout: Socket;
+  readonly #stdin: Pipe<Writable>;
+  readonly #stdout: Pipe<Readable>;
   #listener: XzListener | undefined;
   #sentBytes = 0;
   /** Of the last mark, which comes out with the next file. */
@@ -158,9 +161,8 @@ class RunningXz {
       // XZ_OPT would change what the program does.
       env: { LC_ALL: 'C' },
     });
-    // Pipes of child processes are sockets.
-    this.#stdin = this.#child.stdin as Socket;
-    this.#stdout = this.#child.stdout as Socket;
+    this.#stdin = this.#child.stdin as Pipe<Writable>;
+    this.#stdout = this.#child.stdout as Pipe<Readable>;
     const onGone = (): void => {
       this.#isGone = true;
       this.#listener?.onGone();
