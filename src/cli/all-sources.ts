@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { formatCount } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { type AllSources, findAllSources } from '../collect/all-sources.ts';
 import type { ResolvedRoot } from '../collect/resolve-roots.ts';
@@ -9,7 +10,6 @@ import type { Installable } from '../evaluate/installable.ts';
 import { nixString } from '../evaluate/nix-value.ts';
 import { instantiatePackage } from '../evaluate/package-walk.ts';
 import type { Evaluations } from './evaluations.ts';
-import { formatCount } from './format.ts';
 import type { CommandRun } from './run.ts';
 import { sourceCacheFolder } from './sources.ts';
 

@@ -1,9 +1,10 @@
+import { formatBytes, formatCount } from '../base/amounts.ts';
 import { quoteForShell } from '../base/shell-word.ts';
 import type { CheckedMissing, CheckResult, TargetCheck } from '../closure/check-result.ts';
 import { distinctNames } from '../mirror/distinct-names.ts';
 import type { RootRecord } from '../mirror/roots.ts';
 import { baseNameOf, nameOf, type StorePath } from '../nix/index.ts';
-import { formatBytes, formatCount, formatTable } from './format.ts';
+import { formatTable } from './format.ts';
 import { collectCommand, requestInWords } from './root-words.ts';
 
 /** One root that was checked; `record` is undefined for a path that is no root of the mirror. */

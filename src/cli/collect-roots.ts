@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatBytes, formatCount, formatNumber } from '../base/amounts.ts';
 import { EXIT } from '../base/errors.ts';
 import { markWithoutHelpers } from '../base/garbage-collection.ts';
 import { chooseCaFiles, readTrustedCertificates } from '../base/http/trusted-certificates.ts';
@@ -9,7 +10,6 @@ import { collectRepositories, type RepositoryProblem } from '../collect/collect-
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
 import { type CollectOptions, openCollecting } from './collecting.ts';
 import { readCommonOptions } from './common-options.ts';
-import { formatBytes, formatCount } from './format.ts';
 import { describePlan, describeProblems } from './plan-report.ts';
 import { explainNamesOfMirror } from './roots-by-name.ts';
 import type { CommandRun } from './run.ts';
@@ -112,7 +112,7 @@ export function endCollect({ mirror, report }: Collected, run: CommandRun): void
     problems: report.problems,
     repositoryProblems: report.repositoryProblems,
   };
-  const done = `${formatCount(report.publishedPaths, 'path')} fetched (${formatBytes(report.fetchedBytes)}), ${report.presentPaths.toLocaleString('en-US')} were here`;
+  const done = `${formatCount(report.publishedPaths, 'path')} fetched (${formatBytes(report.fetchedBytes)}), ${formatNumber(report.presentPaths)} here before`;
   if (isAllHere({ mirror, report })) {
     output.say(`complete: ${done}; the mirror is ${mirror.directory}`);
     output.verdict(EXIT.complete, fields);

@@ -1,7 +1,8 @@
 import { dirname } from 'node:path';
+import { formatBytes, formatCount } from '../base/amounts.ts';
 import { quoteForShell } from '../base/shell-word.ts';
 import { manifestOfShipment, readShipment, separateShipments } from '../shipment/read-shipment.ts';
-import { formatBytes, formatCount, formatTable } from './format.ts';
+import { formatTable } from './format.ts';
 
 /** One of several shipments on a medium, as its manifest states it: nobody has verified who made it. */
 export interface ListedShipment {

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import { formatBytes, formatCount } from '../base/amounts.ts';
 import { EXIT, NixferryError } from '../base/errors.ts';
 import { keepHeapSmall } from '../base/garbage-collection.ts';
 import { quoteForShell } from '../base/shell-word.ts';
@@ -18,7 +19,7 @@ import { formatInstaller } from '../shipment/with-nix-script.ts';
 import { addBasisOptions, type BasisOptions } from './basis-options.ts';
 import { checkMedium } from './check-medium.ts';
 import { type CommonOptions, sizeInBytes } from './common-options.ts';
-import { formatBytes, formatCount, parseSize } from './format.ts';
+import { parseSize } from './format.ts';
 import type { CommandRun } from './run.ts';
 import { toolsFolder } from './tools-folder.ts';
 import { readVersion } from './version.ts';

@@ -1,7 +1,8 @@
+import { formatBytes, formatCount, formatNumber } from '../base/amounts.ts';
 import type { PlannedPath } from '../collect/path-finder.ts';
 import type { CollectPlan, CollectProblem, ProblemKind } from '../collect/plan.ts';
 import type { SourceAttempt } from '../sources/source-supply.ts';
-import { formatBytes, formatCount, formatTable } from './format.ts';
+import { formatTable } from './format.ts';
 
 const SHOWN_PROBLEMS = 20;
 const SHOWN_LINES = 4;
@@ -18,14 +19,13 @@ export function describePlan(plan: CollectPlan): string {
         .slice(0, 5)
         .join(', '),
     ],
-    ['paths', (plan.present.size + plan.toFetch.length).toLocaleString('en-US'), ''],
-    ['already here', plan.present.size.toLocaleString('en-US'), ''],
-    ['to fetch', (plan.toFetch.length - local - plan.unsizedSources).toLocaleString('en-US'), describeUpstreams(plan)],
+    ['paths', formatNumber(plan.present.size + plan.toFetch.length), ''],
+    ['already here', formatNumber(plan.present.size), ''],
+    ['to fetch', formatNumber(plan.toFetch.length - local - plan.unsizedSources), describeUpstreams(plan)],
   ];
   if (local > 0)
     rows.push(['from the local store', String(local), 'signed with the key of the mirror, for no upstream has them']);
-  if (plan.unsizedSources > 0)
-    rows.push(['sources', plan.unsizedSources.toLocaleString('en-US'), describeSources(plan)]);
+  if (plan.unsizedSources > 0) rows.push(['sources', formatNumber(plan.unsizedSources), describeSources(plan)]);
   const repositories = plan.roots.flatMap(({ root }) =>
     (root.repositories ?? root.wantedRepositories ?? []).map(({ place }) => place),
   );

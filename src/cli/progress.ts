@@ -1,6 +1,7 @@
+import { formatBytes, formatNumber } from '../base/amounts.ts';
 import { printable } from '../base/printable.ts';
 import type { ProgressEvent } from '../base/progress.ts';
-import { formatBytes, formatDuration } from './format.ts';
+import { formatDuration } from './format.ts';
 
 export interface Progress {
   on(event: ProgressEvent): void;
@@ -127,11 +128,11 @@ function describe(phase: Phase, seconds: number): string {
 function summarize(phase: Phase, seconds: number): string {
   const bytes = phase.bytes > 0 ? `  ${formatBytes(phase.bytes)}` : '';
   const rate = phase.bytes > 0 && seconds > 0 ? `  ${formatBytes(phase.bytes / seconds)}/s` : '';
-  const items = phase.items > 0 ? `  ${phase.items.toLocaleString('en-US')}` : '';
+  const items = phase.items > 0 ? `  ${formatNumber(phase.items)}` : '';
   return `${phase.name}${items}${bytes}  in ${formatDuration(seconds)}${rate}`;
 }
 
 function amount(items: number, total: number | undefined): string {
-  if (total !== undefined) return `${items.toLocaleString('en-US')} of ${total.toLocaleString('en-US')}`;
-  return items > 0 ? items.toLocaleString('en-US') : '';
+  if (total !== undefined) return `${formatNumber(items)} of ${formatNumber(total)}`;
+  return items > 0 ? formatNumber(items) : '';
 }

@@ -1,7 +1,7 @@
+import { formatCount } from '../base/amounts.ts';
 import type { Missing, RootOutcome, TargetOutcome } from '../rehearse/outcome.ts';
 import { missingLines } from '../rehearse/rehearsal-log.ts';
 import type { Rehearsed } from '../rehearse/rehearse.ts';
-import { formatCount } from './format.ts';
 
 const SHOWN_MISSING = 10;
 

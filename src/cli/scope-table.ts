@@ -1,10 +1,11 @@
+import { formatBytes, formatCount, formatNumber } from '../base/amounts.ts';
 import type { ReasonKind } from '../closure/scopes.ts';
 import { downloadBytesOf, narSizeBytesOf } from '../collect/path-finder.ts';
 import type { CollectProblem } from '../collect/plan.ts';
 import type { PlannedMember, PlannedRoot, PlannedScope } from '../collect/plan-root.ts';
 import { SCOPES, type Scope } from '../mirror/roots.ts';
 import type { StorePath } from '../nix/index.ts';
-import { formatBytes, formatCount, formatTable } from './format.ts';
+import { formatTable } from './format.ts';
 import { describeProblems } from './plan-report.ts';
 
 /** What all roots together carry at one scope. */
@@ -59,11 +60,11 @@ export function summarizeScopes(roots: readonly PlannedRoot[]): ScopeSummary[] {
 export function describeScopes(summaries: readonly ScopeSummary[]): string {
   const rows = summaries.map((one) => [
     one.chosen ? `* ${one.scope}` : `  ${one.scope}`,
-    one.paths.toLocaleString('en-US'),
+    formatNumber(one.paths),
     formatBytes(one.downloadBytes),
     formatBytes(one.unpackedBytes),
-    one.builds === 0 ? '' : one.builds.toLocaleString('en-US'),
-    one.problems.length === 0 ? '' : one.problems.length.toLocaleString('en-US'),
+    one.builds === 0 ? '' : formatNumber(one.builds),
+    one.problems.length === 0 ? '' : formatNumber(one.problems.length),
   ]);
   const heading = ['  scope', 'paths', 'download', 'disk', 'built there', 'cannot be had'];
   const table = formatTable([heading, ...rows], [1, 2, 3, 4, 5]);

@@ -1,4 +1,5 @@
 import { relative, resolve } from 'node:path';
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { writeStreamAtomic } from '../base/write-stream-atomic.ts';
 import { type Mirror, openMirror } from '../mirror/mirror.ts';
@@ -12,7 +13,6 @@ import {
 import { signatureWords } from '../shipment/describe/show-words.ts';
 import type { SignatureState } from '../shipment/describe/signature-state.ts';
 import { type CommonOptions, readCommonOptions } from './common-options.ts';
-import { formatBytes } from './format.ts';
 import type { Output } from './output.ts';
 import type { CommandRun } from './run.ts';
 import { readPublicKey } from './upstream-options.ts';

@@ -1,8 +1,8 @@
+import { formatCount, formatNumber } from '../base/amounts.ts';
 import { EXIT } from '../base/errors.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { type SignResult, signPaths } from '../mirror/sign-paths.ts';
 import { signRealisations } from '../mirror/sign-realisations.ts';
-import { formatCount } from './format.ts';
 import type { CommandRun } from './run.ts';
 
 const SHOWN_PATHS = 20;
@@ -21,7 +21,7 @@ export function reportSigned({ signed, already, refused, absent }: SignResult, {
   for (const { path, reason } of refused.slice(0, SHOWN_PATHS)) output.warn(`not signed: ${path}: ${reason}`);
   if (refused.length > SHOWN_PATHS) output.warn(`... and ${refused.length - SHOWN_PATHS} more (--json lists all)`);
   for (const hashPart of absent.slice(0, SHOWN_PATHS)) output.warn(`not here: ${hashPart}`);
-  const sum = `${formatCount(signed, 'path')} signed, ${already.toLocaleString('en-US')} had it already`;
+  const sum = `${formatCount(signed, 'path')} signed, ${formatNumber(already)} had it already`;
   if (refused.length > 0) {
     output.warn(`damaged: ${formatCount(refused.length, 'path')} not signed; nixferry verify says more (${sum})`);
     return EXIT.damage;

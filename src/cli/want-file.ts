@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { formatCount } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { readFileIfExists } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -18,7 +19,6 @@ import { readKnownSite } from '../shipment/known-sites.ts';
 import { parseWantList, type WantList } from '../shipment/want-list.ts';
 import { listRepository } from '../upstream/git-repository.ts';
 import type { Collecting, PlanPlace } from './collecting.ts';
-import { formatCount } from './format.ts';
 import type { CommandRun } from './run.ts';
 
 /** A want list that may be believed, and its derivations as files. */

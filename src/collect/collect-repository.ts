@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { areSameRefs, type GitRef } from '../base/git-refs.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -64,7 +65,7 @@ export async function collectRepository(
     const tree = await treeOf(state, beforeIds, pack);
     const path = await publishBundle(tree, { place, before: before?.path, mirror, signal });
     const { size } = await stat(pack);
-    const message = `the repository ${url}: ${before === undefined ? 'all of it' : 'what is new'} is packed in ${size.toLocaleString('en-US')} bytes`;
+    const message = `the repository ${url}: ${before === undefined ? 'all of it' : 'what is new'} is packed in ${formatBytes(size)}`;
     onProgress({ type: 'notice', message });
     return await showAndGive(mirror, wanted, path, signal);
   } finally {

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
 import type { Mirror } from '../mirror/mirror.ts';
@@ -13,7 +14,7 @@ export async function checkSpace(plan: CollectPlan, mirror: Mirror): Promise<voi
   const atMost = plan.downloadIsExact ? '' : 'at most ';
   throw new NixferryError(
     'no-space',
-    `${mirror.directory} has ${megabytes(free)} free, and ${atMost}${megabytes(needed)} are needed`,
+    `${mirror.directory} has ${formatBytes(free)} free, and ${atMost}${formatBytes(needed)} are needed`,
     { hint: 'free some room, carry fewer roots at a time, or put the mirror elsewhere with --mirror' },
   );
 }
@@ -25,8 +26,4 @@ async function partialBytes(mirror: Mirror): Promise<number> {
     bytes += (await stat(join(mirror.layout.partialFolder, name))).size;
   }
   return bytes;
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1e6).toLocaleString('en-US')} MB`;
 }

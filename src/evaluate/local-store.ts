@@ -1,3 +1,4 @@
+import { formatCount } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type Hash, hashFromDigest, type NarNode, parseStorePath, type StorePath, writeNar } from '../nix/index.ts';
@@ -78,7 +79,7 @@ export function parseRegistrations(text: string, storeDir: string): LocalPath[] 
 }
 
 async function queryBatch(paths: readonly StorePath[], storeDir: string, signal?: AbortSignal): Promise<LocalPath[]> {
-  const purpose = `asking the local store about ${paths.length} path(s)`;
+  const purpose = `asking the local store about ${formatCount(paths.length, 'path')}`;
   const invalid = await runNix('nix-store', ['--check-validity', '--print-invalid', ...paths], { purpose, signal });
   const absent = new Set(invalid.toString('utf8').split('\n'));
   const valid = paths.filter((path) => !absent.has(path));

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatCount } from '../base/amounts.ts';
 import { asCompression, type Compression } from '../base/compression/compression.ts';
 import { mapConcurrent } from '../base/concurrency.ts';
 import { systemErrorCode } from '../base/errors.ts';
@@ -163,7 +164,7 @@ function refusal(info: NarInfo, reason: string): RefusedPath {
 }
 
 function describe(info: NarInfo): string {
-  return `${info.storePath} with NarHash ${info.narHash}, ${info.references.length} references`;
+  return `${info.storePath} with NarHash ${info.narHash}, ${formatCount(info.references.length, 'reference')}`;
 }
 
 function isSha256(hash: Hash | undefined): hash is Hash {

@@ -1,3 +1,4 @@
+import { formatCount } from '../base/amounts.ts';
 import { LIMITS } from '../base/limits.ts';
 import { printable } from '../base/printable.ts';
 import type { RootRecord } from '../mirror/roots.ts';
@@ -40,7 +41,7 @@ function cut(lines: readonly string[]): string {
     return sizeBytes > LIMITS.rehearsalLogBytes - SPARE_BYTES;
   });
   if (end === -1) return lines.join('');
-  return `${lines.slice(0, end).join('')}… and ${lines.length - end} more lines\n`;
+  return `${lines.slice(0, end).join('')}… and ${formatCount(lines.length - end, 'more line')}\n`;
 }
 
 const SPARE_BYTES = 100;
@@ -50,7 +51,7 @@ function rootLines(outcome: RootOutcome, root: LogInputs['roots'][number] | unde
   return [
     `root ${outcome.name}: ${outcome.verdict}`,
     `  request ${record?.request ?? ''}`,
-    `  scope   ${record?.scope ?? ''}, ${record?.paths.length ?? 0} paths, digest ${root?.digest ?? ''}`,
+    `  scope   ${record?.scope ?? ''}, ${formatCount(record?.paths.length ?? 0, 'path')}, digest ${root?.digest ?? ''}`,
     ...outcome.targets.flatMap((target) => ['', ...targetLines(target).map((line) => `  ${line}`)]),
   ];
 }
@@ -100,7 +101,9 @@ const EVALUATION: Readonly<Record<TargetOutcome['evaluation'], string | undefine
 function evaluationLines({ evaluation, wanted, variant }: TargetOutcome): string[] {
   const text = EVALUATION[evaluation];
   if (text === undefined)
-    return variant === EVALUATION_INPUTS ? wanted.map((path) => `  ${path}`) : [`  asked for ${wanted.length} paths`];
+    return variant === EVALUATION_INPUTS
+      ? wanted.map((path) => `  ${path}`)
+      : [`  asked for ${formatCount(wanted.length, 'path')}`];
   return [`  ${text}`, ...wanted.map((path) => `    ${path}`)];
 }
 

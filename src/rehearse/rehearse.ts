@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
 import type { OnProgress } from '../base/progress.ts';
@@ -174,11 +175,7 @@ async function checkSpace(mirror: Mirror, paths: ReadonlySet<StorePathBaseName>,
   if (neededBytes <= available) return;
   throw new NixferryError(
     'no-space',
-    `a rehearsal of these roots needs ${inMegabytes(neededBytes)} in ${folder}; ${inMegabytes(available)} are free there`,
+    `a rehearsal of these roots needs ${formatBytes(neededBytes)} in ${folder}; ${formatBytes(available)} are free there`,
     { hint: 'name a folder on a larger disk with --work-dir, or fewer roots' },
   );
-}
-
-function inMegabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1e6).toLocaleString('en-US')} MB`;
 }

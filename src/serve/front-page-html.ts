@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { formatNumber } from '../base/amounts.ts';
 import {
   clientSteps,
   describeUpstream,
@@ -114,7 +115,7 @@ function roots({ status }: FrontPage): string {
   if (status.roots.length === 0) return `${local}<p>The mirror has no roots yet.</p>`;
   const rows = status.roots.slice(0, SHOWN_ROOTS).map(({ name, scope, complete, pathCount }) => {
     const state = complete ? '<span class="good">complete</span>' : '<span class="bad">not complete</span>';
-    return `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(scope)}</td><td>${pathCount.toLocaleString('en-US')}</td><td>${state}</td></tr>`;
+    return `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(scope)}</td><td>${formatNumber(pathCount)}</td><td>${state}</td></tr>`;
   });
   const more = status.roots.length > SHOWN_ROOTS ? `<p>… and ${status.roots.length - SHOWN_ROOTS} more.</p>` : '';
   return `${local}<table><thead><tr><th scope="col">Root</th><th scope="col">Scope</th><th scope="col">Paths</th><th scope="col">State</th></tr></thead><tbody>${rows.join('')}</tbody></table>${more}`;

@@ -1,4 +1,6 @@
+import { formatCount } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
+import { completeRootsInWords } from './complete-roots.ts';
 import { shipmentName } from './format.ts';
 import type { ImportResult } from './import.ts';
 import { formatSequences } from './sequence-ranges.ts';
@@ -7,11 +9,10 @@ import { formatSequences } from './sequence-ranges.ts';
 export function basisProblem(result: ImportResult): NixferryError | undefined {
   const { manifest, missingNeeds, roots } = result;
   if (missingNeeds.length === 0) return undefined;
-  const paths = missingNeeds.length === 1 ? 'a path' : `${missingNeeds.length} paths`;
-  const complete = roots.filter((root) => root.complete).length;
+  const paths = missingNeeds.length === 1 ? 'a path' : formatCount(missingNeeds.length, 'path');
   return new NixferryError(
     'basis-missing',
-    `${shipmentName(manifest.site, manifest.sequence)} builds on ${paths} that this mirror does not hold: ${listNeeds(result)}; ${complete} of ${roots.length} roots are complete`,
+    `${shipmentName(manifest.site, manifest.sequence)} builds on ${paths} that this mirror does not hold: ${listNeeds(result)}; ${completeRootsInWords(roots)}`,
     { hint: hintFor(result) },
   );
 }

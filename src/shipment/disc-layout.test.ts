@@ -70,7 +70,7 @@ test('assignDiscs throws usage with the numbers when inventory, tools or a volum
   );
   assert.throws(assign({ toolsBytes: [11 * MIB] }), hasUsage(/tools\/ \(11\.5 MB\)/));
   assert.throws(assign({ discBytes: 6 * MIB }), hasUsage(/a volume of 3\.1 MB does not fit.*2\.1 MB are left/));
-  assert.throws(assign({ discBytes: 1 }), hasUsage(/a disc of 1 byte/));
+  assert.throws(assign({ discBytes: 1 }), hasUsage(/a disc of 1 B has/));
 });
 
 test('volumeSizeForDiscs gives a size that wastes little, that a format takes, and not too many', () => {

@@ -1,7 +1,7 @@
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { VOLUME_BYTES_DEFAULT, VOLUME_BYTES_MIN } from './format.ts';
-import { formatSize } from './format-size.ts';
 import type { PackedMember } from './pack-members.ts';
 import { tarHeaderBytes, tarMemberBytes } from './tar-header.ts';
 
@@ -85,15 +85,15 @@ function checkRoom(
   room: { readonly first: number; readonly other: number },
   { discBytes, inventoryBytes, toolsBytes }: DiscLoad,
 ): void {
-  const disc = `a disc of ${formatSize(discBytes)}`;
-  const besides = `the inventory (${formatSize(inventoryBytes)}) and ${formatSize(DISC_SPARE_BYTES)} for the file system and small files`;
+  const disc = `a disc of ${formatBytes(discBytes)}`;
+  const besides = `the inventory (${formatBytes(inventoryBytes)}) and ${formatBytes(DISC_SPARE_BYTES)} for the file system and small files`;
   if (room.other < VOLUME_BYTES_MIN) {
     throw new NixferryError('usage', `${disc} has no room for volumes beside ${besides}`, {
       hint: 'take larger discs (--medium), or pack fewer roots at a time',
     });
   }
   if (room.first < 0) {
-    const tools = formatSize(sum(toolsBytes));
+    const tools = formatBytes(sum(toolsBytes));
     throw new NixferryError('usage', `${disc} has no room for tools/ (${tools}) beside ${besides}`, {
       hint: 'take larger discs (--medium), or leave out Nixferry itself: --no-tools',
     });
@@ -102,7 +102,7 @@ function checkRoom(
   if (spaceOnDisc(largest) > room.other) {
     throw new NixferryError(
       'usage',
-      `a volume of ${formatSize(largest)} does not fit onto ${disc} beside ${besides}; ${formatSize(room.other)} are left`,
+      `a volume of ${formatBytes(largest)} does not fit onto ${disc} beside ${besides}; ${formatBytes(room.other)} are left`,
       { hint: 'choose a smaller --volume-size, or larger discs (--medium)' },
     );
   }

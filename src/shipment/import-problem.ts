@@ -1,5 +1,6 @@
 import { NixferryError } from '../base/errors.ts';
 import { basisProblem } from './basis-problem.ts';
+import { completeRootsInWords } from './complete-roots.ts';
 import { shipmentName } from './format.ts';
 import type { ImportResult } from './import.ts';
 import type { ImportFailure } from './import-work.ts';
@@ -14,7 +15,7 @@ export function importProblem(result: ImportResult): NixferryError | undefined {
   const { failures, roots, manifest } = result;
   const incomplete = roots.filter((root) => !root.complete);
   const name = shipmentName(manifest.site, manifest.sequence);
-  const done = `${roots.length - incomplete.length} of ${roots.length} roots are complete`;
+  const done = completeRootsInWords(roots);
   const ofKind = (kind: ImportFailure['kind']): ImportFailure[] => failures.filter((failure) => failure.kind === kind);
   const damaged = ofKind('damage');
   if (damaged.length > 0) {

@@ -1,3 +1,4 @@
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
@@ -6,7 +7,6 @@ import type { Mirror } from '../mirror/mirror.ts';
 import { readTrustedKeys, trustKey } from '../mirror/trusted-keys.ts';
 import type { PublicKey } from '../nix/index.ts';
 import { shipmentName } from './format.ts';
-import { formatSize } from './format-size.ts';
 import { type HealedShipment, healReceived } from './heal-received.ts';
 import { type ImportedRoot, recordRoots, witnessesOf } from './import-roots.ts';
 import { importStream } from './import-stream.ts';
@@ -248,7 +248,7 @@ async function checkSpace(
   if (count > 0 && neededBytes > available) {
     throw new NixferryError(
       'no-space',
-      `importing ${shipment.folder} needs ${formatSize(neededBytes)}; ${formatSize(available)} are free in ${mirror.directory}`,
+      `importing ${shipment.folder} needs ${formatBytes(neededBytes)}; ${formatBytes(available)} are free in ${mirror.directory}`,
       { hint: 'make room, or use a mirror on a larger file system with --mirror DIR' },
     );
   }

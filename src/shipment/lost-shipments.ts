@@ -1,3 +1,4 @@
+import { formatCount } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Mirror } from '../mirror/mirror.ts';
@@ -92,7 +93,7 @@ async function refuseGone(
   const shown = gone.slice(0, 5).join(', ');
   throw new NixferryError(
     'upstream-incomplete',
-    `${gone.length} paths of ${lost.map((sequence) => shipmentName(site, sequence)).join(', ')} are no longer in ${mirror.directory}: ${shown}${gone.length > 5 ? ', …' : ''}`,
+    `no longer in ${mirror.directory}: ${formatCount(gone.length, 'path')} of ${lost.map((sequence) => shipmentName(site, sequence)).join(', ')}: ${shown}${gone.length > 5 ? ', …' : ''}`,
     {
       hint: `send what the site lacks of the roots as they are now: nixferry pack --site ${site} --full, or with a receipt of the site, nixferry ack RECEIPT before it`,
     },

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
+import { formatBytes } from '../base/amounts.ts';
 import { NixferryError } from '../base/errors.ts';
 import { freeBytes } from '../base/files.ts';
 import { ignoreProgress, type OnProgress } from '../base/progress.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import { volumeSizeForDiscs } from './disc-layout.ts';
 import { checkSiteName, checkVolumeSize, INVENTORY_FILE, TOOLS_FOLDER, VOLUME_BYTES_DEFAULT } from './format.ts';
-import { formatSize } from './format-size.ts';
 import type { RootLine } from './inventory.ts';
 import { writeInventory } from './inventory-file.ts';
 import type { Manifest, ManifestBasis, ManifestRoot } from './manifest.ts';
@@ -143,7 +143,7 @@ async function checkSpace(
   if (neededBytes <= available) return;
   throw new NixferryError(
     'no-space',
-    `${folder} needs ${formatSize(neededBytes)}; ${formatSize(available)} are free there`,
+    `${folder} needs ${formatBytes(neededBytes)}; ${formatBytes(available)} are free there`,
     { hint: 'take a larger medium, or name fewer roots; then type the command again' },
   );
 }

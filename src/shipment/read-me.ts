@@ -1,7 +1,7 @@
+import { formatBytes, formatCount } from '../base/amounts.ts';
 import { distinctNames } from '../mirror/distinct-names.ts';
 import { nixRootSystem } from '../mirror/nix-root.ts';
 import { formatSequence, INSTALLER_FILE, shipmentName } from './format.ts';
-import { formatSize } from './format-size.ts';
 import type { RootLine } from './inventory.ts';
 import type { Manifest, ManifestVolume } from './manifest.ts';
 import { formatSequences } from './sequence-ranges.ts';
@@ -41,14 +41,14 @@ function title({ site, sequence, volumes }: Manifest, disc: number | undefined):
 
 function whatItIs(manifest: Manifest, disc: number | undefined): string {
   const { totals, volumes } = manifest;
-  const place = disc === undefined ? 'in volumes/' : `on ${count(discCount(volumes), 'disc')}`;
+  const place = disc === undefined ? 'in volumes/' : `on ${formatCount(discCount(volumes), 'disc')}`;
   return `This ${disc === undefined ? 'folder' : 'disc'} carries software for Nix to a site without internet.
 
   For:       the site named ${manifest.site}
   From:      the sender with the key ${ascii(manifest.sender)}
   Packed:    ${manifest.created}, by ${ascii(manifest.generator)}
-  Holds:     ${count(totals.pathCount, 'store path')}, ${formatSize(totals.narSizeBytes)} when installed${buildsOn(manifest)}
-  Volumes:   ${count(volumes.length, 'file')} ${place}, ${formatSize(totals.volumesSizeBytes)} together
+  Holds:     ${formatCount(totals.pathCount, 'store path')}, ${formatBytes(totals.narSizeBytes)} when installed${buildsOn(manifest)}
+  Volumes:   ${formatCount(volumes.length, 'file')} ${place}, ${formatBytes(totals.volumesSizeBytes)} together
 ${rehearsed(manifest, disc)}`;
 }
 
@@ -63,7 +63,7 @@ function rehearsed({ rehearsals = [] }: Manifest, disc: number | undefined): str
 function buildsOn({ totals, lost }: Manifest): string {
   if (totals.needCount === 0) return '';
   const again = lost.length === 0 ? '' : `\n  Again:     what shipment ${ascii(formatSequences(lost))} carried`;
-  return `\n  Builds on: ${count(totals.needCount, 'store path')} that came with earlier shipments${again}`;
+  return `\n  Builds on: ${formatCount(totals.needCount, 'store path')} that came with earlier shipments${again}`;
 }
 
 function whichDisc({ volumes }: Manifest, disc: number): string {
@@ -81,12 +81,12 @@ function whichDisc({ volumes }: Manifest, disc: number): string {
 function whatIsInside({ roots }: Manifest, rootLines: readonly Pick<RootLine, 'rootPaths'>[]): string {
   const distinct = distinctNames(roots);
   const lines = roots.slice(0, ROOTS_SHOWN).map((root, index) => {
-    const size = formatSize(root.narSizeBytes);
+    const size = formatBytes(root.narSizeBytes);
     const paths = rootLines[index]?.rootPaths ?? [];
     // Without the 32 digits: name and version are what a person reads.
     const names = paths.slice(0, ROOT_PATHS_SHOWN).map((path) => `      ${ascii(path.slice(33))}\n`);
     const others = paths.length > ROOT_PATHS_SHOWN ? `      ... and ${paths.length - ROOT_PATHS_SHOWN} more\n` : '';
-    const about = `scope ${root.scope}; ${count(root.pathCount, 'path')}, ${size}`;
+    const about = `scope ${root.scope}; ${formatCount(root.pathCount, 'path')}, ${size}`;
     const request = distinct[index] === root.name ? '' : `      asked for as ${ascii(root.request)}\n`;
     return `  - ${ascii(root.name)} (${about})\n${request}${names.join('')}${others}`;
   });
@@ -232,10 +232,6 @@ after the key has been compared with the sender.
 
 function discCount(volumes: readonly ManifestVolume[]): number {
   return volumes.reduce((most, { disc = 1 }) => Math.max(most, disc), 1);
-}
-
-function count(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
 // Names come from users and upstreams: nothing in them may look like a line of this file, or play tricks with a terminal.

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT } from '../../base/errors.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { type AcknowledgeResult, acknowledgeReceipt } from '../../shipment/acknowledge.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 import { readPublicKey } from '../upstream-options.ts';
 

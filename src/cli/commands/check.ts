@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
@@ -8,7 +9,6 @@ import { NixFormatError, nameOf, type PublicKey, parseStorePath, type StorePath 
 import { checkFields, countMissing, describeCheckedRoot, shownNames } from '../check-report.ts';
 import { checkAll, type NamedRequest, requestOfRecord } from '../checking.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 import { readPublicKey, readTrustedPublicKeys } from '../upstream-options.ts';
 

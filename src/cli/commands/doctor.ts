@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { ERROR_TABLE, EXIT, NixferryError } from '../../base/errors.ts';
 import { type Diagnosis, diagnose } from '../../site/doctor/diagnose.ts';
 import type { Finding } from '../../site/doctor/finding.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions, wholeNumber } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import { hashPartIn } from '../path-word.ts';
 import type { CommandRun } from '../run.ts';
 

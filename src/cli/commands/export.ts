@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT } from '../../base/errors.ts';
 import type { Config } from '../../config/config.ts';
 import { currentSystem } from '../../evaluate/private-nix.ts';
@@ -12,7 +13,6 @@ import { checkAll, requestOfRecord } from '../checking.ts';
 import { collectRoots, endCollect, isAllHere } from '../collect-roots.ts';
 import { addCollectOptions, type CollectOptions } from '../collecting.ts';
 import { addCommonOptions, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import { fetchNix } from '../nix-along.ts';
 import { addPackOptions, type PackOptions, packAndReport, readPacking } from '../packing.ts';
 import type { CommandRun } from '../run.ts';

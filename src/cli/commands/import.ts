@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { formatCount, formatNumber } from '../../base/amounts.ts';
 import { type ErrorCode, EXIT, NixferryError } from '../../base/errors.ts';
 import { keepHeapSmall } from '../../base/garbage-collection.ts';
 import { distinctNames } from '../../mirror/distinct-names.ts';
@@ -9,7 +10,6 @@ import { importProblem } from '../../shipment/import-problem.ts';
 import { manifestOfShipment, readShipment, separateShipments } from '../../shipment/read-shipment.ts';
 import { authenticate } from '../../shipment/sender.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 import { readPublicKey } from '../upstream-options.ts';
 
@@ -126,7 +126,7 @@ function describe(result: ImportResult, mirror: Mirror): string {
     .join('\n');
   if (result.alreadyImported) return `complete: ${what} was imported before, and all of it is here:\n${names}`;
   return [
-    `complete: ${what}: ${formatCount(importedPaths, 'path')} new, ${presentPaths.toLocaleString('en-US')} were here`,
+    `complete: ${what}: ${formatCount(importedPaths, 'path')} new, ${formatNumber(presentPaths)} here before`,
     names,
     'its clients need this key, and no other:',
     `  ${formatPublicKey(mirror.publicKey)}`,

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { rebuildIndex } from '../../mirror/index-rebuild.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { restoreRepositories } from '../../mirror/repositories.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 
 interface IndexOptions extends CommonOptions {

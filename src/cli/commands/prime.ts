@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { createHttpClient } from '../../base/http-client.ts';
 import { runNix } from '../../evaluate/nix-command.ts';
@@ -8,7 +9,6 @@ import type { RootInputs } from '../../mirror/evaluation-inputs.ts';
 import { type FoundInputsList, findInputsList } from '../../site/find-inputs-list.ts';
 import { type PrimedRoot, prime } from '../../site/prime.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import { mirrorsOfNix } from '../mirrors-of-nix.ts';
 import type { CommandRun } from '../run.ts';
 import { httpOptions } from '../upstream-options.ts';

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { type Mirror, openMirror } from '../../mirror/mirror.ts';
 import { fingerprintWords } from '../../shipment/fingerprint-words.ts';
@@ -7,7 +8,6 @@ import { renewReceipt } from '../../shipment/renew-receipt.ts';
 import { readSiteName, writeSiteName } from '../../shipment/site-name.ts';
 import { writeReceipt } from '../../shipment/write-receipt.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 
 interface ReceiptOptions extends CommonOptions {

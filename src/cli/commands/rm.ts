@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { type RootRecord, readRoots, removeRoot, rootsMeantBy } from '../../mirror/roots.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 
 export function define(command: Command, run: CommandRun): void {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { formatBytes, formatCount, formatNumber } from '../../base/amounts.ts';
 import { EXIT } from '../../base/errors.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { type InterruptedWork, type MirrorStatus, mirrorStatus } from '../../mirror/status.ts';
@@ -7,7 +8,7 @@ import { formatSequences } from '../../shipment/sequence-ranges.ts';
 import { readSiteName } from '../../shipment/site-name.ts';
 import { type SiteStatus, siteStatuses } from '../../shipment/site-status.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
-import { formatBytes, formatCount, formatTable } from '../format.ts';
+import { formatTable } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 
 const SHOWN_ROOTS = 30;
@@ -43,7 +44,7 @@ function describe(found: MirrorStatus, publicKey: string | undefined, site: stri
     ...(site === undefined ? [] : [['site', site]]),
     [
       'paths',
-      `${totals.paths.toLocaleString('en-US')} (${formatBytes(totals.fileBytes)} here, ${formatBytes(totals.narBytes)} unpacked)`,
+      `${formatNumber(totals.paths)} (${formatBytes(totals.fileBytes)} here, ${formatBytes(totals.narBytes)} unpacked)`,
     ],
     ['free', formatBytes(found.freeBytes)],
     ['key', publicKey ?? 'none yet: nixferry init makes one'],

@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { makeFolders, namesIn, writeFileAtomic } from '../../base/files.ts';
 import { currentSystem } from '../../evaluate/private-nix.ts';
@@ -9,7 +10,6 @@ import { openShippedNix, type ShippedNix } from '../../shipment/with-nix.ts';
 import { formatRegistrations } from '../../store/registration.ts';
 import { unpackClosure } from '../../store/unpack-closure.ts';
 import { addCommonOptions, type CommonOptions, collectValues } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 import { openMirrorIfThere, readSenderKeys } from '../showing.ts';
 

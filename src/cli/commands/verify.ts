@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { formatCount } from '../../base/amounts.ts';
 import { ERROR_TABLE, type ErrorCode, EXIT } from '../../base/errors.ts';
 import { createHttpClient } from '../../base/http-client.ts';
 import { refetchFrom } from '../../collect/refetch.ts';
@@ -8,7 +9,6 @@ import { restoreRepositories } from '../../mirror/repositories.ts';
 import { type VerifyResult, verifyMirror } from '../../mirror/verify.ts';
 import { openUpstreams } from '../../upstream/upstream-set.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions, wholeNumber } from '../common-options.ts';
-import { formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 import { addUpstreamOptions, httpOptions, readTrustedPublicKeys, type UpstreamOptions } from '../upstream-options.ts';
 

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { formatBytes, formatCount } from '../../base/amounts.ts';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { readFileIfExists, writeFileAtomic } from '../../base/files.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -11,7 +12,6 @@ import { gatherDerivations, gatherMisses } from '../../shipment/gather-wants.ts'
 import { readSiteName } from '../../shipment/site-name.ts';
 import { formatWantList, isWantList } from '../../shipment/want-list.ts';
 import { addCommonOptions, type CommonOptions, collectValues, readCommonOptions } from '../common-options.ts';
-import { formatBytes, formatCount } from '../format.ts';
 import type { CommandRun } from '../run.ts';
 
 interface WantOptions extends CommonOptions {

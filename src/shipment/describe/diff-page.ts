@@ -1,8 +1,9 @@
+import { formatCount, formatNumber } from '../../base/amounts.ts';
 import { DIFF_SECTIONS, type ShipmentDiff, sizeWords, summaryWords, versionWords } from './diff-text.ts';
 import { escapeHtml, factList, inSections, pageEnd, pageStart } from './html-page.ts';
 import type { PackageDiff } from './shipment-diff.ts';
 import { signatureSeal, tiles } from './show-page.ts';
-import { countWords, numberWords, timeWords } from './show-words.ts';
+import { timeWords } from './show-words.ts';
 
 /** A comparison as one HTML file, in pieces. `generator` names who wrote it. */
 export function* diffPage(diff: ShipmentDiff, generator: string): Generator<string, void, undefined> {
@@ -11,13 +12,13 @@ export function* diffPage(diff: ShipmentDiff, generator: string): Generator<stri
   yield pageStart(title);
   yield `<header><div class="kind">Nixferry shipment, compared</div><h1>${escapeHtml(title)}</h1></header>\n`;
   yield signatureSeal(diff.signature);
-  const count = (kind: PackageDiff['kind']) => numberWords(packages.filter((one) => one.kind === kind).length);
+  const count = (kind: PackageDiff['kind']) => formatNumber(packages.filter((one) => one.kind === kind).length);
   yield tiles([
     [count('changed'), 'other versions'],
     [count('added'), 'added'],
     [count('removed'), 'removed'],
     [count('rebuilt'), 'rebuilt'],
-    [numberWords(diff.unchangedPackages), 'unchanged'],
+    [formatNumber(diff.unchangedPackages), 'unchanged'],
     [sizeWords(diff) || 'none', 'change of size'],
   ]);
   yield factList([
@@ -31,14 +32,14 @@ export function* diffPage(diff: ShipmentDiff, generator: string): Generator<stri
     }),
   ]);
   if (diff.otherContents.length > 0) {
-    yield `<section class="seal bad"><strong>Other contents under the same name: ${countWords(diff.otherContents.length, 'path')}</strong>\n`;
+    yield `<section class="seal bad"><strong>Other contents under the same name: ${formatCount(diff.otherContents.length, 'path')}</strong>\n`;
     yield* inSections(diff.otherContents, PATHS_PER_SECTION, '<pre>', (path) => `${escapeHtml(path)}\n`, '</pre>\n');
     yield '</section>\n';
   }
   for (const [kind, heading, explanation] of DIFF_SECTIONS) {
     const found = packages.filter((one) => one.kind === kind);
     if (found.length === 0) continue;
-    yield `<h2>${escapeHtml(capital(heading))}: ${countWords(found.length, 'package')}</h2>\n`;
+    yield `<h2>${escapeHtml(capital(heading))}: ${formatCount(found.length, 'package')}</h2>\n`;
     if (explanation !== '') yield `<p class="note">${escapeHtml(capital(explanation))}.</p>\n`;
     yield* inSections(
       found,
@@ -72,7 +73,7 @@ function row(one: PackageDiff): string {
 }
 
 function* pathList(packages: readonly PackageDiff[], count: number): Generator<string> {
-  yield `<h2>Every path that comes or goes</h2>\n<details><summary>Show ${countWords(count, 'path')}</summary>\n`;
+  yield `<h2>Every path that comes or goes</h2>\n<details><summary>Show ${formatCount(count, 'path')}</summary>\n`;
   const lines = packages.values().flatMap(changedPaths);
   yield* inSections(lines, PATHS_PER_SECTION, '<pre class="part">', (line) => line, '</pre>\n');
   yield '</details>\n';

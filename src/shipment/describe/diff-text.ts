@@ -1,8 +1,8 @@
+import { formatBytes, formatCount, formatNumber } from '../../base/amounts.ts';
 import { printable } from '../../base/printable.ts';
-import { formatSize } from '../format-size.ts';
 import type { Manifest } from '../manifest.ts';
 import type { HoldingsDiff, PackageDiff } from './shipment-diff.ts';
-import { countWords, numberWords, type SignatureWords } from './show-words.ts';
+import { type SignatureWords } from './show-words.ts';
 
 /** A shipment against what was held before. */
 export interface ShipmentDiff extends HoldingsDiff {
@@ -31,7 +31,7 @@ export function* diffText(diff: ShipmentDiff, withPaths: boolean): Generator<str
   for (const [kind, heading, explanation] of DIFF_SECTIONS) {
     const found = packages.filter((one) => one.kind === kind);
     if (found.length === 0) continue;
-    yield `\n${heading}: ${countWords(found.length, 'package')}${explanation === '' ? '' : ` (${explanation})`}\n`;
+    yield `\n${heading}: ${formatCount(found.length, 'package')}${explanation === '' ? '' : ` (${explanation})`}\n`;
     const width = Math.min(44, Math.max(...found.map(({ name }) => printable(name).length)));
     for (const one of found) {
       yield `  ${printable(one.name).padEnd(width)}  ${versionWords(one)}  ${sizeWords(one)}`.trimEnd().concat('\n');
@@ -41,7 +41,7 @@ export function* diffText(diff: ShipmentDiff, withPaths: boolean): Generator<str
     }
   }
   if (diff.otherContents.length > 0) {
-    yield `\nOTHER CONTENTS under the same name: ${countWords(diff.otherContents.length, 'path')}\n`;
+    yield `\nOTHER CONTENTS under the same name: ${formatCount(diff.otherContents.length, 'path')}\n`;
     for (const path of diff.otherContents) yield `  ${path}\n`;
   }
   yield `\n${summaryWords(diff).join('\n')}\n`;
@@ -68,7 +68,7 @@ export function sizeWords({
 }): string {
   const change = newNarSizeBytes - oldNarSizeBytes;
   if (change === 0) return '';
-  return `${change > 0 ? '+' : '−'}${formatSize(Math.abs(change))}`;
+  return `${change > 0 ? '+' : '−'}${formatBytes(Math.abs(change))}`;
 }
 
 /** How much is new, gone and as it was. */
@@ -76,12 +76,12 @@ export function summaryWords({ paths, derivations, unchangedPackages, ...sizes }
   const change = sizeWords(sizes);
   const drvs = derivations.added + derivations.removed;
   return [
-    `unchanged: ${countWords(unchangedPackages, 'package')}`,
-    `paths: ${numberWords(paths.added)} added, ${numberWords(paths.removed)} removed, ${numberWords(paths.unchanged)} unchanged` +
+    `unchanged: ${formatCount(unchangedPackages, 'package')}`,
+    `paths: ${formatNumber(paths.added)} added, ${formatNumber(paths.removed)} removed, ${formatNumber(paths.unchanged)} unchanged` +
       (drvs === 0
         ? ''
-        : `; of these ${numberWords(derivations.added)} added and ${numberWords(derivations.removed)} removed are derivations (.drv)`),
-    `unpacked: ${formatSize(sizes.oldNarSizeBytes)} before, ${formatSize(sizes.newNarSizeBytes)} after${change === '' ? '' : ` (${change})`}`,
+        : `; derivations (.drv) among these: ${formatNumber(derivations.added)} added, ${formatNumber(derivations.removed)} removed`),
+    `unpacked: ${formatBytes(sizes.oldNarSizeBytes)} before, ${formatBytes(sizes.newNarSizeBytes)} after${change === '' ? '' : ` (${change})`}`,
   ];
 }
 

@@ -1,10 +1,10 @@
+import { formatBytes, formatCount, formatNumber } from '../../base/amounts.ts';
 import { printable } from '../../base/printable.ts';
 import type { PathDescription } from '../../mirror/describe-path.ts';
 import { baseNameOf } from '../../nix/index.ts';
-import { formatSize } from '../format-size.ts';
 import type { OutputFacts } from './output-facts.ts';
 import { factLines, narSha256 } from './show-text.ts';
-import { countWords, type Fact, numberWords } from './show-words.ts';
+import { type Fact } from './show-words.ts';
 
 /** What a mirror knows of a path, for a person at a terminal; every line is printable. */
 export function pathText(path: PathDescription, facts: OutputFacts | undefined): string {
@@ -20,9 +20,9 @@ export function pathText(path: PathDescription, facts: OutputFacts | undefined):
 }
 
 function pathFacts({ info, narFile }: PathDescription, facts: OutputFacts | undefined): Fact[] {
-  const file = `${info.url}, ${info.compression}${info.fileSizeBytes === undefined ? '' : `, ${formatSize(info.fileSizeBytes)}`}`;
+  const file = `${info.url}, ${info.compression}${info.fileSizeBytes === undefined ? '' : `, ${formatBytes(info.fileSizeBytes)}`}`;
   const rows: (Fact | undefined)[] = [
-    ['NAR', `sha256 ${narSha256(info.narHash)}, ${formatSize(info.narSizeBytes)}`],
+    ['NAR', `sha256 ${narSha256(info.narHash)}, ${formatBytes(info.narSizeBytes)}`],
     ['file', printable(narFile === 'there' ? file : `${file}: ${narFile}; type nixferry verify`)],
     info.fileHash === undefined ? undefined : ['file hash', info.fileHash],
     info.deriver === undefined ? undefined : ['deriver', info.deriver],
@@ -56,6 +56,6 @@ function rootLine({ root, isRootPath }: PathDescription['roots'][number]): strin
 }
 
 function listed(noun: string, lines: readonly string[], count = lines.length): string {
-  const more = count > lines.length ? [`  ... and ${numberWords(count - lines.length)} more`] : [];
-  return `${[count === 0 ? `no ${noun}s` : countWords(count, noun), ...lines.map((line) => `  ${line}`), ...more].join('\n')}\n`;
+  const more = count > lines.length ? [`  ... and ${formatNumber(count - lines.length)} more`] : [];
+  return `${[count === 0 ? `no ${noun}s` : formatCount(count, noun), ...lines.map((line) => `  ${line}`), ...more].join('\n')}\n`;
 }

@@ -1,16 +1,8 @@
-import { formatSize } from '../format-size.ts';
+import { formatBytes, formatCount, formatNoun, formatNumber } from '../../base/amounts.ts';
 import { escapeHtml, factList, inSections, pageEnd, pageStart } from './html-page.ts';
 import type { DescribedNeed, DescribedPackage, DescribedPath, ShipmentDescription } from './shipment-description.ts';
 import { narSha256 } from './show-text.ts';
-import {
-  countWords,
-  NOT_LOOKED_AT,
-  numberWords,
-  rootWords,
-  type SignatureWords,
-  shipmentFacts,
-  signatureWords,
-} from './show-words.ts';
+import { NOT_LOOKED_AT, rootWords, type SignatureWords, shipmentFacts, signatureWords } from './show-words.ts';
 
 /** A shipment as one HTML file, in pieces: nothing is held that the model does not hold already. `generator` names who wrote it. */
 export function* showPage(description: ShipmentDescription, generator: string): Generator<string, void, undefined> {
@@ -20,20 +12,20 @@ export function* showPage(description: ShipmentDescription, generator: string): 
   yield `<header><div class="kind">Nixferry shipment</div><h1>Shipment ${manifest.sequence} for ${escapeHtml(manifest.site)}</h1></header>\n`;
   yield signatureSeal(signatureWords(description.signature, description.folder));
   yield tiles([
-    [numberWords(packages.length), 'packages'],
-    [numberWords(totals.pathCount), 'store paths'],
-    [formatSize(totals.volumesSizeBytes), 'on the medium'],
-    [formatSize(totals.narSizeBytes), 'unpacked'],
+    [formatNumber(packages.length), formatNoun(packages.length, 'package')],
+    [formatNumber(totals.pathCount), formatNoun(totals.pathCount, 'store path')],
+    [formatBytes(totals.volumesSizeBytes), 'on the medium'],
+    [formatBytes(totals.narSizeBytes), 'unpacked'],
   ]);
   yield factList(shipmentFacts(description).map(([label, value]) => [label, escapeHtml(value)]));
   yield `<p class="note">${escapeHtml(NOT_LOOKED_AT)}</p>\n`;
   yield* rootTable(description);
-  yield `<h2 id="packages">${countWords(packages.length, 'package')}</h2>\n`;
+  yield `<h2 id="packages">${formatCount(packages.length, 'package')}</h2>\n`;
   yield* packageTables(packages);
   yield* pathList(packages);
   yield* needList(description.needs);
   if (derivations.pathCount > 0) {
-    yield `<p class="note">Besides these, ${countWords(derivations.pathCount, 'derivation')} (.drv, ${formatSize(derivations.narSizeBytes)}) travel along: they say how to build, and run nothing themselves.</p>\n`;
+    yield `<p class="note">Besides these, ${formatCount(derivations.pathCount, 'derivation')} (.drv, ${formatBytes(derivations.narSizeBytes)}) travel along: they say how to build, and run nothing themselves.</p>\n`;
   }
   yield pageEnd(generator);
 }
@@ -60,14 +52,14 @@ export function tiles(items: readonly (readonly [value: string, label: string])[
 }
 
 function* rootTable(description: ShipmentDescription): Generator<string> {
-  yield `<h2>${countWords(description.roots.length, 'root')}: what was asked for</h2>\n`;
+  yield `<h2>${formatCount(description.roots.length, 'root')}: what was asked for</h2>\n`;
   yield '<table><thead><tr><th class="name">Root</th><th>Brings</th><th class="scope wide">Scope</th>';
   yield '<th class="number count wide">Paths</th><th class="number">Unpacked</th></tr></thead><tbody>\n';
   for (const root of description.roots) {
     const { name, request, versions, state } = rootWords(root);
     const asked = request === '' ? '' : `<br><span class="note">asked for as ${escapeHtml(request)}</span>`;
     const warning = root.complete ? '' : `<br><strong class="gone">${escapeHtml(state)}</strong>`;
-    yield `<tr><td><strong>${escapeHtml(name)}</strong>${asked}${warning}</td><td>${escapeHtml(versions)}</td><td class="wide">${escapeHtml(root.scope)}</td><td class="number wide">${numberWords(root.pathCount)}</td><td class="number">${formatSize(root.narSizeBytes)}</td></tr>\n`;
+    yield `<tr><td><strong>${escapeHtml(name)}</strong>${asked}${warning}</td><td>${escapeHtml(versions)}</td><td class="wide">${escapeHtml(root.scope)}</td><td class="number wide">${formatNumber(root.pathCount)}</td><td class="number">${formatBytes(root.narSizeBytes)}</td></tr>\n`;
   }
   yield '</tbody></table>\n';
 }
@@ -126,11 +118,11 @@ function packageRow(
   shows: ShownColumns,
 ): string {
   const outputs = [...new Set(paths.map(({ output }) => output ?? ''))].filter((output) => output !== '');
-  const count = paths.length > Math.max(1, outputs.length) ? countWords(paths.length, 'path') : '';
+  const count = paths.length > Math.max(1, outputs.length) ? formatCount(paths.length, 'path') : '';
   const cells = [
     `<td>${escapeHtml(name)}</td>`,
     `<td>${escapeHtml(version)}</td>`,
-    `<td class="number">${formatSize(narSizeBytes)}</td>`,
+    `<td class="number">${formatBytes(narSizeBytes)}</td>`,
     `<td>${escapeHtml([outputs.join(' '), count].filter((text) => text !== '').join(', '))}</td>`,
     shows.licences ? `<td class="wide">${escapeHtml(licences.join(', '))}</td>` : '',
     // Not a link: on the isolated side it leads nowhere, and nobody should follow it by accident elsewhere.
@@ -142,7 +134,7 @@ function packageRow(
 function* pathList(packages: readonly DescribedPackage[]): Generator<string> {
   const count = packages.reduce((total, { paths }) => total + paths.length, 0);
   yield `<h2 id="paths">Every path and its hash</h2>\n<p class="note">The sha256 of the NAR, in hex; then the size unpacked, in bytes; then the base name in the store.</p>\n`;
-  yield `<details><summary>Show ${countWords(count, 'path')}</summary>\n`;
+  yield `<details><summary>Show ${formatCount(count, 'path')}</summary>\n`;
   const paths = packages.values().flatMap((one) => one.paths);
   yield* inSections(paths, PATHS_PER_SECTION, '<pre class="part">', pathRow, '</pre>\n');
   yield '</details>\n';
@@ -150,8 +142,8 @@ function* pathList(packages: readonly DescribedPackage[]): Generator<string> {
 
 function* needList(needs: readonly DescribedNeed[]): Generator<string> {
   if (needs.length === 0) return;
-  yield `<h2 id="needs">${countWords(needs.length, 'path')} needed from before</h2>\n<p class="note">They belong to the roots and do not travel: import checks that the site has them.</p>\n`;
-  yield `<details><summary>Show ${countWords(needs.length, 'path')}</summary>\n`;
+  yield `<h2 id="needs">${formatCount(needs.length, 'path')} needed from before</h2>\n<p class="note">They belong to the roots and do not travel: import checks that the site has them.</p>\n`;
+  yield `<details><summary>Show ${formatCount(needs.length, 'path')}</summary>\n`;
   yield* inSections(needs, PATHS_PER_SECTION, '<pre class="part">', pathRow, '</pre>\n');
   yield '</details>\n';
 }

@@ -1,8 +1,8 @@
+import { formatBytes, formatCount } from '../../base/amounts.ts';
 import { printable } from '../../base/printable.ts';
 import { formatHash, parseHash } from '../../nix/index.ts';
-import { formatSize } from '../format-size.ts';
 import type { DescribedPackage, ShipmentDescription } from './shipment-description.ts';
-import { countWords, type Fact, NOT_LOOKED_AT, rootWords, shipmentFacts, signatureWords } from './show-words.ts';
+import { type Fact, NOT_LOOKED_AT, rootWords, shipmentFacts, signatureWords } from './show-words.ts';
 
 /**
  * A shipment for a person at a terminal, in pieces of a few lines each; every line is printable. With `withPaths` each package is followed by
@@ -14,17 +14,17 @@ export function* showText(description: ShipmentDescription, withPaths: boolean):
   yield* signatureLines(description);
   yield `\n${factLines(shipmentFacts(description))}`;
   yield `\n${NOT_LOOKED_AT}\n`;
-  yield `\n${countWords(manifest.roots.length, 'root')}\n`;
+  yield `\n${formatCount(manifest.roots.length, 'root')}\n`;
   for (const root of description.roots) {
     const { name, request, versions, state } = rootWords(root);
-    yield `  ${name}: ${state}, scope ${root.scope}, ${countWords(root.pathCount, 'path')}, ${formatSize(root.narSizeBytes)} unpacked\n`;
+    yield `  ${name}: ${state}, scope ${root.scope}, ${formatCount(root.pathCount, 'path')}, ${formatBytes(root.narSizeBytes)} unpacked\n`;
     if (request !== '') yield `    asked for as ${request}\n`;
     if (versions !== '') yield `    brings ${versions}\n`;
   }
-  yield `\n${countWords(description.packages.length, 'package')}, by name\n`;
+  yield `\n${formatCount(description.packages.length, 'package')}, by name\n`;
   yield* packageLines(description.packages, withPaths);
   if (description.needs.length === 0) return;
-  yield `\n${countWords(description.needs.length, 'path')} needed from before${withPaths ? '' : ' (--paths lists them)'}\n`;
+  yield `\n${formatCount(description.needs.length, 'path')} needed from before${withPaths ? '' : ' (--paths lists them)'}\n`;
   for (const need of withPaths ? description.needs : []) {
     const from = need.sequence === undefined ? '' : `  of shipment ${need.sequence}`;
     yield `  ${need.path}  sha256:${narSha256(need.narHash)}${from}\n`;
@@ -65,7 +65,7 @@ function* packageLines(packages: readonly DescribedPackage[], withPaths: boolean
     const cells = [
       nameCell(one).padEnd(widths[0]),
       versionCell(one).padEnd(widths[1]),
-      formatSize(one.narSizeBytes).padStart(9),
+      formatBytes(one.narSizeBytes).padStart(9),
     ];
     const more = [
       one.paths.length > 1 ? `${one.paths.length} paths` : '',

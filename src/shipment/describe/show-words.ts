@@ -1,7 +1,7 @@
+import { formatBytes, formatCount, formatNumber } from '../../base/amounts.ts';
 import { printable, printableUpTo } from '../../base/printable.ts';
 import { isPlainWord, quoteForShell } from '../../base/shell-word.ts';
 import { formatPublicKey } from '../../nix/index.ts';
-import { formatSize } from '../format-size.ts';
 import type { Manifest } from '../manifest.ts';
 import { type DescribedRoot, isDerivation, type ShipmentDescription } from './shipment-description.ts';
 import type { SignatureState } from './signature-state.ts';
@@ -77,13 +77,13 @@ export function shipmentFacts(description: ShipmentDescription): Fact[] {
     ['builds on', basisWords(manifest)],
     ...deltaFacts(description),
     ['store folder', printable(manifest.storeDir)],
-    ['roots', countWords(manifest.roots.length, 'root')],
-    ['packages', `${numberWords(packages.length)} by name and version`],
+    ['roots', formatCount(manifest.roots.length, 'root')],
+    ['packages', `${formatNumber(packages.length)} by name and version`],
     [
       'paths',
-      `${numberWords(totals.pathCount)}, of which ${numberWords(derivations.pathCount)} are derivations (.drv)`,
+      `${formatNumber(totals.pathCount)}, derivations (.drv) among them: ${formatNumber(derivations.pathCount)}`,
     ],
-    ['size', `${formatSize(totals.volumesSizeBytes)} on the medium, ${formatSize(totals.narSizeBytes)} unpacked`],
+    ['size', `${formatBytes(totals.volumesSizeBytes)} on the medium, ${formatBytes(totals.narSizeBytes)} unpacked`],
     ['volumes', volumeWords(volumes.length, missingVolumes, wrongSizeVolumes) + discWords(manifest)],
     ['manifest', `sha256 ${manifestSha256}`],
     ...rehearsalFacts(manifest),
@@ -112,7 +112,7 @@ export function rootWords(root: DescribedRoot): { name: string; request: string;
   return {
     name,
     request: request === name ? '' : request,
-    versions: [...new Set(shown)].join(', ') + (more > 0 ? `, and ${numberWords(more)} more` : ''),
+    versions: [...new Set(shown)].join(', ') + (more > 0 ? `, and ${formatNumber(more)} more` : ''),
     state: root.complete ? 'complete' : 'NOT complete',
   };
 }
@@ -121,16 +121,6 @@ export function rootWords(root: DescribedRoot): { name: string; request: string;
 export function packageLabel(path: { name: string; version: string; output?: string | undefined }): string {
   const label = path.version === '' ? printable(path.name) : `${printable(path.name)} ${printable(path.version)}`;
   return path.output === undefined || path.output === 'out' ? label : `${label} (${printable(path.output)})`;
-}
-
-/** `12,345` */
-export function numberWords(value: number): string {
-  return value.toLocaleString('en-US');
-}
-
-/** `1 path`, `400 paths`. */
-export function countWords(count: number, noun: string): string {
-  return `${numberWords(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** What reading of a shipment has not looked at, so that nobody takes this list for more than it is. */
@@ -150,7 +140,7 @@ function deltaFacts({ manifest, needs }: ShipmentDescription): Fact[] {
   if (needs.length > 0) {
     facts.push([
       'needs',
-      `${countWords(needs.length, 'path')} from before, ${formatSize(needBytes)}: not on the medium`,
+      `${formatCount(needs.length, 'path')} from before, ${formatBytes(needBytes)}: not on the medium`,
     ]);
   }
   if (manifest.lost.length > 0) {
@@ -172,11 +162,11 @@ function basisWords({ basis, totals }: Manifest): string {
 
 function discWords({ volumes }: Manifest): string {
   const discs = new Set(volumes.flatMap(({ disc }) => (disc === undefined ? [] : [disc])));
-  return discs.size === 0 ? '' : `; the whole is on ${countWords(discs.size, 'disc')}`;
+  return discs.size === 0 ? '' : `; the whole is on ${formatCount(discs.size, 'disc')}`;
 }
 
 function volumeWords(count: number, missing: readonly string[], wrongSize: readonly string[]): string {
-  if (missing.length === count) return `${numberWords(count)}, none of them here`;
+  if (missing.length === count) return `${formatNumber(count)}, none of them here`;
   const problems = [
     missing.length > 0 ? `${missing.length} not here: ${shorten(missing)}` : '',
     wrongSize.length > 0 ? `${wrongSize.length} of the wrong size: ${shorten(wrongSize)}` : '',

@@ -1,3 +1,4 @@
+import { formatCount } from '../../base/amounts.ts';
 import { mapConcurrent } from '../../base/concurrency.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { narInfoName } from '../../mirror/layout.ts';
@@ -38,7 +39,7 @@ export async function checkMemory(memory: NarInfoMemory, options: MemoryOptions)
   );
   if (back.length > 0) {
     const [first] = back;
-    const text = `the Nix of ${user} remembers ${back.length} paths as missing that ${first?.cache} has now (such as ${first?.hashPart}), and does not ask again for up to ${Math.round(options.negativeTtlSeconds / 60)} minutes`;
+    const text = `the Nix of ${user} remembers ${formatCount(back.length, 'path')} as missing that ${first?.cache} has now (such as ${first?.hashPart}), and does not ask again for up to ${formatCount(Math.round(options.negativeTtlSeconds / 60), 'minute')}`;
     findings.push(problem('remembered-missing', text, forget));
   }
   const refused = rows.filter(
@@ -46,7 +47,7 @@ export async function checkMemory(memory: NarInfoMemory, options: MemoryOptions)
   );
   if (refused.length > 0 && options.requireSigs) {
     const [first] = refused;
-    const text = `the Nix of ${user} remembers ${refused.length} paths of ${first?.cache} without a signature that counts here (such as ${first?.hashPart}), and goes on refusing them for up to 30 days, also when they are signed now`;
+    const text = `the Nix of ${user} remembers ${formatCount(refused.length, 'path')} of ${first?.cache} without a signature that counts here (such as ${first?.hashPart}), and goes on refusing them for up to 30 days, also when they are signed now`;
     findings.push(problem('remembered-unsigned', text, forget));
   }
   if (findings.length === 0) {

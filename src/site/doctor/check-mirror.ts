@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { formatBytes, formatCount } from '../../base/amounts.ts';
 import { NixferryError, systemErrorCode } from '../../base/errors.ts';
 import type { HttpClient } from '../../base/http-client.ts';
 import { quoteForShell } from '../../base/shell-word.ts';
@@ -19,8 +20,8 @@ export interface MirrorOptions {
   readonly signal: AbortSignal;
 }
 
-const LOW_BYTES = 2 * 1024 ** 3;
-const VERY_LOW_BYTES = 256 * 1024 ** 2;
+const LOW_BYTES = 2e9;
+const VERY_LOW_BYTES = 256e6;
 
 /** Whether a folder looks like a mirror at all. */
 export async function isMirrorFolder(directory: string): Promise<boolean> {
@@ -47,9 +48,11 @@ export async function checkMirror(options: MirrorOptions): Promise<Finding[]> {
 
 function checkContents({ directory, totals, roots, interrupted }: MirrorStatus): Finding[] {
   const mirror = quoteForShell(directory);
-  const findings = [fine('mirror', `${directory} holds ${totals.paths} paths for ${roots.length} roots`)];
+  const findings = [
+    fine('mirror', `${directory} holds ${formatCount(totals.paths, 'path')} for ${formatCount(roots.length, 'root')}`),
+  ];
   if (interrupted.damaged + interrupted.withheld > 0) {
-    const text = `${interrupted.damaged} paths of the mirror are damaged, and ${interrupted.withheld} withheld for that: clients do not get them`;
+    const text = `damaged in the mirror: ${formatCount(interrupted.damaged, 'path')}; withheld for that: ${interrupted.withheld}: clients do not get them`;
     const command = `nixferry verify --mirror ${mirror}`;
     findings.push(
       problem('mirror-damaged', text, inShell('have them repaired (with --upstream where there is one)', command)),
@@ -57,13 +60,13 @@ function checkContents({ directory, totals, roots, interrupted }: MirrorStatus):
   }
   const incomplete = roots.filter(({ complete }) => !complete).map(({ name }) => name);
   if (incomplete.length > 0) {
-    const text = `${incomplete.length} roots are not complete: ${incomplete.slice(0, 10).join(', ')}`;
+    const text = `not complete: ${formatCount(incomplete.length, 'root')}: ${incomplete.slice(0, 10).join(', ')}`;
     const command = `nixferry check ${quoteForShell(incomplete[0] ?? '')} --mirror ${mirror}`;
     findings.push(warning('root-incomplete', text, inShell('see what they lack, and have it sent', command)));
   }
   if (interrupted.quarantined > 0) {
     findings.push(
-      warning('import-interrupted', `${interrupted.quarantined} imports were interrupted`, {
+      warning('import-interrupted', `interrupted: ${formatCount(interrupted.quarantined, 'import')}`, {
         cure: 'import the same shipment again: it goes on where it stopped',
       }),
     );
@@ -72,7 +75,7 @@ function checkContents({ directory, totals, roots, interrupted }: MirrorStatus):
 }
 
 function checkSpace({ directory, freeBytes }: MirrorStatus): Finding {
-  const free = `${(freeBytes / 1024 ** 3).toFixed(1)} GiB are free where ${directory} is`;
+  const free = `${formatBytes(freeBytes)} are free where ${directory} is`;
   if (freeBytes > LOW_BYTES) return fine('disk-space', free);
   const remedy = inShell('make room, or move the mirror to a larger disk', `df -h ${quoteForShell(directory)}`);
   const text = `only ${free}: imports will stop there, and nothing new can be kept`;

@@ -1,3 +1,4 @@
+import { formatCount } from '../../base/amounts.ts';
 import { NixFormatError } from '../../nix/format-error.ts';
 import { type PublicKey, parsePublicKey } from '../../nix/signature.ts';
 import { type Finding, fine, inShell, problem, settingRemedy, warning } from './finding.ts';
@@ -122,6 +123,6 @@ function checkNegativeTtl(values: SettingValues, machine: Machine): Finding {
     name: 'narinfo-cache-negative-ttl',
     value: 0,
   });
-  const text = `what a cache lacked is remembered as missing for ${Math.round(seconds / 60)} minutes, also when it has come meanwhile`;
+  const text = `what a cache lacked is remembered as missing for ${formatCount(Math.round(seconds / 60), 'minute')}, also when it has come meanwhile`;
   return warning('negative-ttl', text, remedy);
 }
