@@ -24,7 +24,8 @@ if (process.argv[2] === 'wait') {
 } else if (process.argv[2] === 'die') {
   process.kill(process.pid, 'SIGKILL');
 } else {
-  console.log(JSON.stringify({ version: process.versions.node, args: process.argv.slice(2), pid: process.pid }));
+  const { NODE_COMPILE_CACHE } = process.env;
+  console.log(JSON.stringify({ version: process.versions.node, args: process.argv.slice(2), pid: process.pid, NODE_COMPILE_CACHE }));
   process.exitCode = 18;
 }
 `;
@@ -113,6 +114,18 @@ test('the launcher runs the program in its own process when its Node is new enou
   const { stdout, stderr } = await run(process.execPath, [launcher, 'x'], { exitCode: 18 });
   assert.deepEqual((JSON.parse(stdout) as { args: string[] }).args, ['x']);
   assert.equal(stderr, '');
+});
+
+test('the launcher says where compiled code is kept, for the processes that the program starts, too', async () => {
+  await using temp = await makeTempDir('launcher');
+  const { launcher } = await install(temp, false);
+  const cacheOf = async (changes: Readonly<Record<string, string>>): Promise<string | undefined> => {
+    const env = { ...toolEnvironment({ HOME: temp.join('home'), ...changes }) };
+    const { stdout } = await run(process.execPath, [launcher], { env, exitCode: 18 });
+    return (JSON.parse(stdout) as { NODE_COMPILE_CACHE?: string }).NODE_COMPILE_CACHE;
+  };
+  assert.equal(await cacheOf({ XDG_CACHE_HOME: temp.join('caches') }), temp.join('caches/nixferry/compiled'));
+  assert.equal(await cacheOf({ NODE_COMPILE_CACHE: temp.join('own') }), temp.join('own'));
 });
 
 test('the launcher says what to install when there is no Node that is new enough', async () => {

@@ -47,6 +47,15 @@ for (const workers of [1, 2]) {
   });
 }
 
+test('serve says that it starts before it looks at anything, in words and in its log', async () => {
+  await using temp = await makeTempDir('service');
+  const mirror = temp.join('none');
+  const args = ['serve', '--mirror', mirror, '--listen', '127.0.0.1:0'];
+  const { stdout, stderr } = await run(nixferryCommand, args, { exitCode: 2 });
+  assert.equal(stdout, `starting to serve ${mirror}\n`);
+  assert.match(stderr, /^\{[^\n]*"listen":"127\.0\.0\.1:0"[^\n]*"msg":"starting"\}\nerror: /);
+});
+
 test('serve needs no network of its own when sockets are passed', async () => {
   await using temp = await makeTempDir('service');
   const mirror = await makeMirror(temp);

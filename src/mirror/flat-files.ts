@@ -3,8 +3,8 @@ import { rm } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { type Hash, type HashAlgorithm, hashAlgorithm, hashDigest } from '../nix/hash.ts';
 import type { HashPart } from '../nix/store-path.ts';
-import { explainSqliteError } from './index-file.ts';
 import { inTransaction } from './index-tables.ts';
+import { explainSqliteError } from './sqlite-error.ts';
 
 // Which paths are single plain files, by every hash that somebody may ask for one with; and which ones Nix itself fetches, by their addresses. Derived from the NARs. It lies beside the index rather
 // than in it, since to make it anew takes reading every source, and it stays right while narinfos come and go: it says what a NAR holds, not what

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
-import { NixferryError } from '../base/errors.ts';
-import { createIndexTables, hasIndexTables } from './index-schema.ts';
+import { hasIndexTables } from './index-schema.ts';
+import { isSqliteError } from './sqlite-error.ts';
 
 const BUSY_TIMEOUT_MS = 10_000;
 
@@ -21,6 +21,7 @@ export async function openIndexToWrite(file: string): Promise<DatabaseSync> {
 
 async function createDatabase(file: string): Promise<DatabaseSync> {
   await removeIndexFile(file);
+  const { createIndexTables } = await import('./index-queries.ts');
   const database = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
   await createIndexTables(database);
   return database;
@@ -63,20 +64,4 @@ export function copyIndexFile(file: string, into: DatabaseSync): void {
     if (!isSqliteError(error)) throw error;
     into.exec('DELETE FROM paths; DELETE FROM refs;');
   }
-}
-
-const SQLITE_FULL = 13;
-
-/** Turns SQLite's word for a full disk into `no-space`; gives every other error back as it is. */
-export function explainSqliteError(error: unknown, file: string): unknown {
-  if (!isSqliteError(error) || !('errcode' in error)) return error;
-  if (error.errcode !== SQLITE_FULL) return error;
-  return new NixferryError('no-space', `no space left while writing ${file}`, {
-    hint: 'free some room, then type the same command again',
-    cause: error,
-  });
-}
-
-function isSqliteError(error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_SQLITE_ERROR';
 }

@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { explainWriteError, NixferryError } from '../base/errors.ts';
-import { explainSqliteError } from './index-file.ts';
 import type { PrivateLayout } from './layout.ts';
+import { explainSqliteError } from './sqlite-error.ts';
 
 const SQLITE_BUSY = 5;
 

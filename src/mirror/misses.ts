@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { LIMITS } from '../base/limits.ts';
-import { explainSqliteError } from './index-file.ts';
+import { explainSqliteError } from './sqlite-error.ts';
 
 // What clients asked a mirror for and did not get. Whoever serves notes it, without the mirror's lock: several processes at once, and nothing
 // but a list of wishes is lost with it.

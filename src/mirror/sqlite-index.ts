@@ -1,12 +1,11 @@
 import { DatabaseSync } from 'node:sqlite';
-import { sql } from 'kysely';
 import type { Hash } from '../nix/hash.ts';
 import { type HashPart, type StorePath, storePathFromBaseName } from '../nix/store-path.ts';
 import type { IndexedClosure, IndexedPath, IndexTotals, MirrorIndex } from './index.ts';
-import { copyIndexFile, explainSqliteError, openIndexToRead, openIndexToWrite, removeIndexFile } from './index-file.ts';
+import { copyIndexFile, openIndexToRead, openIndexToWrite, removeIndexFile } from './index-file.ts';
 import { refreshIndex } from './index-refresh.ts';
-import { createIndexTables, queryBuilder } from './index-schema.ts';
 import { dropEntries, type IndexEntry, putEntries, readChangeToken, writeChangeToken } from './index-tables.ts';
+import { explainSqliteError } from './sqlite-error.ts';
 import type { Storage } from './storage.ts';
 
 export interface OpenIndexOptions {
@@ -44,26 +43,8 @@ class SqliteIndex implements MirrorIndex {
   }
 
   async totals(): Promise<IndexTotals> {
-    const { query } = await this.#tables();
-    const nars = query
-      .selectFrom('paths')
-      .select((path) => [
-        sql<number>`coalesce(max(file_size_bytes), max(nar_size_bytes))`.as('bytes'),
-        path.ref('url').as('url'),
-      ])
-      .groupBy('url');
-    const paths = await query
-      .selectFrom('paths')
-      .select(({ fn }) => [
-        fn.countAll<number>().as('paths'),
-        sql<number>`coalesce(sum(nar_size_bytes), 0)`.as('narBytes'),
-      ])
-      .executeTakeFirstOrThrow();
-    const files = await query
-      .selectFrom(nars.as('nars'))
-      .select(sql<number>`coalesce(sum(bytes), 0)`.as('fileBytes'))
-      .executeTakeFirstOrThrow();
-    return { ...paths, ...files };
+    const { query, readTotals } = await this.#tables();
+    return readTotals(query);
   }
 
   async closure(hashParts: Iterable<HashPart>): Promise<IndexedClosure> {
@@ -217,33 +198,37 @@ class SqliteIndex implements MirrorIndex {
   }
 }
 
+type Queries = typeof import('./index-queries.ts');
 type OpenTables = Awaited<ReturnType<typeof prepareTables>>;
 
 async function openTables(options: OpenIndexOptions): Promise<OpenTables> {
   const { file, storage, storeDir, writable } = options;
+  // Not before the first question: whoever opens a mirror for its keys alone, as a server does, starts without the query builder.
+  const queries = await import('./index-queries.ts');
   if (writable) {
     const database = await openIndexToWrite(file);
     await refreshIndex(database, storage, storeDir);
-    return prepareTables(database, false);
+    return prepareTables(database, queries, false);
   }
   const onDisk = openIndexToRead(file);
   if (onDisk !== undefined) {
     const token = await storage.changeToken();
-    if (token !== undefined && token === readChangeToken(onDisk)) return prepareTables(onDisk, false);
+    if (token !== undefined && token === readChangeToken(onDisk)) return prepareTables(onDisk, queries, false);
     onDisk.close();
   }
   const database = new DatabaseSync(':memory:');
-  await createIndexTables(database);
+  await queries.createIndexTables(database);
   if (onDisk !== undefined) copyIndexFile(file, database);
   await refreshIndex(database, storage, storeDir);
-  return prepareTables(database, true);
+  return prepareTables(database, queries, true);
 }
 
-function prepareTables(database: DatabaseSync, inMemory: boolean) {
+function prepareTables(database: DatabaseSync, { queryBuilder, readTotals }: Queries, inMemory: boolean) {
   return {
     database,
     inMemory,
     query: queryBuilder(database),
+    readTotals,
     hasPath: database.prepare('SELECT 1 FROM paths WHERE hash_part = ?'),
     getPath: database.prepare(`SELECT ${PATH_COLUMNS} FROM paths WHERE hash_part = ?`),
     listNames: database.prepare('SELECT base_name, url FROM paths ORDER BY hash_part'),

@@ -20,10 +20,12 @@ export interface FetcherProcess {
   readonly socketFile: string;
   /** Undefined while it is being started again. */
   readonly pid: number | undefined;
+  /** Resolves when it first answers; until then, questions wait. Rejects with what keeps it from that; then it is to be closed. */
+  readonly ready: Promise<void>;
   close(): Promise<void>;
 }
 
-/** Resolves when it answers. Throws what keeps it from that. */
+/** Begins to start it. */
 export async function startFetcherProcess(
   mirrorDirectory: string,
   options: ProxyOptions,
@@ -37,17 +39,15 @@ export async function startFetcherProcess(
     await keeper.close();
     await rm(folder, { recursive: true, force: true });
   };
-  try {
-    await keeper.start();
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  const ready = keeper.start();
+  // Whoever waits for it hears of it.
+  ready.catch(() => {});
   return {
     socketFile: settings.socketFile,
     get pid() {
       return keeper.pid;
     },
+    ready,
     close,
   };
 }

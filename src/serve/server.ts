@@ -7,7 +7,7 @@ import { type FetcherProcess, startFetcherProcess } from '../proxy/fetcher-proce
 import type { ProxyOptions } from '../proxy/protocol.ts';
 import type { ListenTarget } from './listen.ts';
 import { explainListenError, formatServerUrl, parseListenAddress } from './listen-address.ts';
-import { type LocalServer, openLocalServer } from './local-server.ts';
+import type { LocalServer, LocalServerOptions } from './local-server.ts';
 import { checkPublicUrl } from './public-url.ts';
 import type { SendfileHeader } from './sendfile-header.ts';
 import { openWorkers, type Workers } from './workers.ts';
@@ -64,6 +64,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { shutdownGraceMs, sendfileHeader } = options;
   const publicUrl = options.publicUrl === undefined ? undefined : checkPublicUrl(options.publicUrl);
   const listen = typeof options.listen === 'string' ? options.listen : 'the sockets of the service manager';
+  logger.info({ mirror: mirrorDirectory, listen, workers }, 'starting');
   const shared = {
     mirrorDirectory,
     listenOn,
@@ -77,16 +78,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const fetcher =
     options.proxy === undefined ? undefined : await startFetcherProcess(mirrorDirectory, options.proxy, logger);
   const proxied = { ...shared, proxySocket: fetcher?.socketFile };
-  let inner: LocalServer | Workers;
-  try {
-    inner =
-      workers === 1
-        ? await openLocalServer({ ...proxied, logger })
-        : await openWorkers({ ...proxied, listen, logLevel: logger.level }, workers, logger);
-  } catch (error) {
+  const opening =
+    workers === 1
+      ? openHere({ ...proxied, logger })
+      : openWorkers({ ...proxied, listen, logLevel: logger.level }, workers, logger);
+  // Side by side: each takes about a second. What clients ask before the fetcher answers waits for it.
+  const [inner] = await Promise.all([opening, fetcher?.ready]).catch(async (error: unknown) => {
     await fetcher?.close();
+    await opening.then(
+      (opened) => opened.closeNow(),
+      () => {},
+    );
     throw explainListenError(error, listen);
-  }
+  });
   const { bound } = inner;
   const host = 'address' in listenOn ? listenOn.address.host : bound?.host;
   const url = bound === undefined ? '' : formatServerUrl(host, bound.port);
@@ -94,6 +98,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const server = wrapServer({ url, port: bound?.port ?? 0, workers, fetcher }, inner, logger);
   stopOnAbort(server, options.signal);
   return server;
+}
+
+/** Loaded only where it is used: a process that merely keeps workers needs nothing of HTTP. */
+async function openHere(options: LocalServerOptions): Promise<LocalServer> {
+  const { openLocalServer } = await import('./local-server.ts');
+  return openLocalServer(options);
 }
 
 function targetOf(listen: ServerOptions['listen']): ListenTarget {

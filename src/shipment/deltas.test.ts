@@ -161,7 +161,10 @@ suite('deltas', { concurrency: 6 }, () => {
       [['lib-2', 2]],
     );
     assert.ok(
-      hasCode('basis-missing', /a path .*-lib-2 \(from shipment 2\); 0 of 1 root is complete.*--lost 2/s)(importProblem(result)),
+      hasCode(
+        'basis-missing',
+        /a path .*-lib-2 \(from shipment 2\); 0 of 1 root is complete.*--lost 2/s,
+      )(importProblem(result)),
     );
     assert.deepEqual(
       result.failures.map(({ kind, path }) => [kind, path?.slice(33)]),
@@ -216,7 +219,10 @@ suite('deltas', { concurrency: 6 }, () => {
     const [info] = [...depot.paths.values()];
     assert.ok(info !== undefined);
     await depot.mirror.index.drop([info.storePath.slice(11, 43) as never]);
-    await assert.rejects(depot.packLost(1), hasCode('upstream-incomplete', /no longer in .*: 1 path of plant-7-0001: /));
+    await assert.rejects(
+      depot.packLost(1),
+      hasCode('upstream-incomplete', /no longer in .*: 1 path of plant-7-0001: /),
+    );
   });
 
   test('importShipment heals earlier shipments when they come out of order', async () => {

@@ -61,9 +61,10 @@ export function define(command: Command, run: CommandRun): void {
   ]).action((options: ServeOptions) => serve(options, run));
 }
 
-/** Serves until it is told to stop. The log is JSON on stderr; the address goes to stdout as soon as it answers. */
+/** Serves until it is told to stop. The log is JSON on stderr; that it starts goes to stdout at once, the address as soon as it answers. */
 async function serve(options: ServeOptions, { output, signal }: CommandRun): Promise<void> {
   const { config, mirrorDirectory } = await readCommonOptions(options);
+  output.say(`starting to serve ${mirrorDirectory}`);
   const proxy = await chooseProxy(options, config, mirrorDirectory);
   if (proxy?.trustedPublicKeys.length === 0) {
     output.warn(
