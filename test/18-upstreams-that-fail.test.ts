@@ -2,13 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openMirror } from '../src/mirror/mirror.ts';
 import { verifyMirror } from '../src/mirror/verify.ts';
 import { formatContentAddress, hashPartOf, makeFixedOutputPath, parseNarInfo } from '../src/nix/index.ts';
+import type { UpstreamState } from '../src/proxy/protocol.ts';
 import { type FakePath, makeFakePath } from './support/fake-paths.ts';
 import { openProxiedMirror, type ProxiedMirror } from './support/proxied-mirror.ts';
 
@@ -258,6 +259,39 @@ test('it starts without a line, serves what it holds, answers the rest at once, 
     await sleep(100);
   }
   assert.ok((await fetchNar(proxied, cold)).body !== 'broken');
+});
+
+test('an upstream that is no binary cache is told from one that is off, with what to do, and the server starts all the same', async () => {
+  const fake = await makeFakePath('found-later');
+  await using proxied = await openProxiedMirror({ paths: [fake] });
+  const [missing, empty] = [proxied.temp.join('not-mounted'), proxied.temp.join('empty')];
+  await mkdir(empty);
+  const other = `${proxied.upstream.url}/elsewhere`;
+  const upstreams = [other, `file://${missing}`, `file://${empty}`, 'http://127.0.0.1:9'];
+  await proxied.restart({ upstreams });
+  const { upstreams: states } = (await (await proxied.ask('/readyz')).json()) as { upstreams: UpstreamState[] };
+  assert.deepEqual(states, proxied.server.upstreams);
+  const expected: [string, string, RegExp, RegExp][] = [
+    [other, 'unusable', /^no binary cache, it has no nix-cache-info$/, /check the address/],
+    [`file://${missing}`, 'unusable', /^there is no such folder$/, /the medium is mounted/],
+    [`file://${empty}`, 'unusable', /^no binary cache, it has no nix-cache-info$/, /check the address/],
+    ['http://127.0.0.1:9', 'down', /refuses connections/, /./],
+  ];
+  const page = await (await proxied.ask('/')).text();
+  for (const [index, [url, state, reason, next]] of expected.entries()) {
+    const found = states[index];
+    assert.deepEqual({ url: found?.url, state: found?.state }, { url, state });
+    assert.match(found?.reason ?? '', reason);
+    assert.match(found?.next ?? '', next);
+    assert.ok(page.includes(`fetches: ${url} (${state}: ${found?.reason}; next: ${found?.next})`), page);
+  }
+  // A disk that is mounted later is found without a restart.
+  await cp(proxied.upstreamDirectory, missing, { recursive: true });
+  const name = `/${hashPartOf(fake.info.storePath)}.narinfo`;
+  for (let tries = 0; (await proxied.ask(name)).status !== 200; tries++) {
+    assert.ok(tries < 100, 'the folder is there, and nobody noticed');
+    await sleep(100);
+  }
 });
 
 test('narinfos that were only asked for stay private, and are gone when their upstream is', async () => {

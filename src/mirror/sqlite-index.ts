@@ -3,6 +3,7 @@ import type { Hash } from '../nix/hash.ts';
 import { type HashPart, type StorePath, storePathFromBaseName } from '../nix/store-path.ts';
 import type { IndexedClosure, IndexedPath, IndexTotals, MirrorIndex } from './index.ts';
 import { copyIndexFile, openIndexToRead, openIndexToWrite, removeIndexFile } from './index-file.ts';
+import type * as IndexQueries from './index-queries.ts';
 import { refreshIndex } from './index-refresh.ts';
 import { dropEntries, type IndexEntry, putEntries, readChangeToken, writeChangeToken } from './index-tables.ts';
 import { explainSqliteError } from './sqlite-error.ts';
@@ -198,7 +199,7 @@ class SqliteIndex implements MirrorIndex {
   }
 }
 
-type Queries = typeof import('./index-queries.ts');
+type Queries = Pick<typeof IndexQueries, 'queryBuilder' | 'readTotals'>;
 type OpenTables = Awaited<ReturnType<typeof prepareTables>>;
 
 async function openTables(options: OpenIndexOptions): Promise<OpenTables> {

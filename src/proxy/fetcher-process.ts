@@ -12,6 +12,7 @@ import {
   type FetcherSettings,
   isFetcherReport,
   type ProxyOptions,
+  type UpstreamState,
 } from './protocol.ts';
 
 /** The process that deals with upstreams, started again whenever it dies. */
@@ -20,8 +21,8 @@ export interface FetcherProcess {
   readonly socketFile: string;
   /** Undefined while it is being started again. */
   readonly pid: number | undefined;
-  /** Resolves when it first answers; until then, questions wait. Rejects with what keeps it from that; then it is to be closed. */
-  readonly ready: Promise<void>;
+  /** Resolves to how the upstreams are when it first answers; until then, questions wait. Rejects with what keeps it from that; then it is to be closed. */
+  readonly ready: Promise<readonly UpstreamState[]>;
   close(): Promise<void>;
 }
 
@@ -69,7 +70,7 @@ class Keeper {
     return this.#child?.pid;
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<readonly UpstreamState[]> {
     const child = this.#fork();
     const report = await firstReport(child);
     if (report.type === 'failed') {
@@ -86,6 +87,7 @@ class Keeper {
       }
       this.#startAgain();
     });
+    return report.upstreams;
   }
 
   async close(): Promise<void> {

@@ -22,7 +22,7 @@ import { OfferTable } from './offer-table.ts';
 import { Offers } from './offers.ts';
 import { OnceLog } from './once-log.ts';
 import { PassedNars } from './passed-nars.ts';
-import type { FetcherSettings } from './protocol.ts';
+import type { FetcherSettings, UpstreamState } from './protocol.ts';
 import { Publisher } from './publisher.ts';
 import { QuestionDesk } from './question-desk.ts';
 import { SmallFiles, type SmallFilesOptions } from './small-files.ts';
@@ -30,6 +30,8 @@ import { UpstreamLine } from './upstream-line.ts';
 import { WaitingRealisations } from './waiting-realisations.ts';
 
 export interface Fetcher {
+  /** How each is just now. */
+  upstreams(): readonly UpstreamState[];
   close(): Promise<void>;
 }
 
@@ -89,6 +91,7 @@ export async function openFetcher(settings: FetcherSettings, logger: Logger): Pr
     };
     await Promise.all(lines.map((line) => line.start()));
     return {
+      upstreams: () => lines.map(({ state: now }) => now),
       close: async () => {
         stopping.abort();
         desk.close();
@@ -145,12 +148,14 @@ function openLines(
 ): UpstreamLine[] {
   const { logger, onLost, ...rest } = parts;
   const onChange = (line: UpstreamLine): void => {
-    const { url, state, reason } = line.state;
+    const { url, state, reason, next } = line.state;
     if (state === 'up') {
       logger.info({ upstream: url, priority: line.priority }, 'upstream answers');
       return;
     }
-    logger.error({ upstream: url, reason }, 'upstream does not answer; going on without it');
+    if (state === 'unusable')
+      logger.error({ upstream: url, reason, next }, 'upstream is of no use as it is; going on without it');
+    else logger.error({ upstream: url, reason, next }, 'upstream does not answer; going on without it');
     onLost();
   };
   return [...new Set(upstreams)].map((address) => new UpstreamLine({ address, ...rest, clock: systemClock, onChange }));

@@ -35,7 +35,7 @@ export class Offers {
   /** Those that live, or may; the one to be asked first in front. */
   get lines(): readonly UpstreamLine[] {
     const { lines } = this.#options;
-    return lines.filter(({ state }) => state.state !== 'down').toSorted((a, b) => a.priority - b.priority);
+    return lines.filter(({ isDown }) => !isDown).toSorted((a, b) => a.priority - b.priority);
   }
 
   line(url: string): UpstreamLine | undefined {
@@ -78,7 +78,7 @@ export class Offers {
 
   async #ask(hashPart: HashPart): Promise<RememberedOffer | undefined> {
     const { table, lines, log } = this.#options;
-    let everybodySaid = lines.every((line) => line.state.state !== 'down');
+    let everybodySaid = lines.every(({ isDown }) => !isDown);
     for (const line of this.lines) {
       try {
         const offer = await this.#askOne(line, hashPart);

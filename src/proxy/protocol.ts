@@ -42,9 +42,12 @@ export type NarEvent =
 export interface UpstreamState {
   /** Without credentials. */
   readonly url: string;
-  readonly state: 'up' | 'down' | 'not known yet';
-  /** Why it counts as down. */
+  /** `unusable`: what is there is not the cache that it was given as; somebody has to correct something. */
+  readonly state: 'up' | 'down' | 'unusable' | 'not known yet';
+  /** Why it is not up. */
   readonly reason?: string | undefined;
+  /** What to do about that. */
+  readonly next?: string | undefined;
   /** Narinfos of it that were not passed on since the start, and what was wrong with the last one. */
   readonly refused?: { readonly answers: number; readonly lastReason: string } | undefined;
 }
@@ -75,7 +78,7 @@ export const FETCHER_SETTINGS_VARIABLE = 'NIXFERRY_PROXY_FETCHER';
 
 /** What the fetcher tells the process that started it. */
 export type FetcherReport =
-  | { readonly type: 'ready' }
+  | { readonly type: 'ready'; readonly upstreams: readonly UpstreamState[] }
   | {
       readonly type: 'failed';
       readonly code: ErrorCode | undefined;

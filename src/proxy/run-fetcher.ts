@@ -18,7 +18,7 @@ export async function runFetcher(): Promise<void> {
   );
   try {
     const fetcher = await openFetcher(settings, logger);
-    report({ type: 'ready' });
+    report({ type: 'ready', upstreams: fetcher.upstreams() });
     await parentGone;
     const cutOff = setTimeout(() => process.exit(1), CLOSE_MS);
     await fetcher.close();

@@ -5,6 +5,7 @@ import { type HttpClient, HttpError, isHostDown } from '../base/http-client.ts';
 import { LIMITS } from '../base/limits.ts';
 import { openUpstream, type Upstream } from '../upstream/upstream.ts';
 import type { UpstreamState } from './protocol.ts';
+import { explainTrouble, type UpstreamTrouble } from './upstream-trouble.ts';
 
 export interface UpstreamLineOptions {
   readonly address: string;
@@ -22,7 +23,7 @@ export class UpstreamDown extends Error {}
 /**
  * An upstream that may come and go. Whether it lives is found out once, by whoever notices first, and from then on by probes in the
  * background: nobody's request waits for a dead one. It counts as dead when it cannot be reached, when a question times out while nothing
- * else comes from it, and when several questions in a row fail.
+ * else comes from it, and when several questions in a row fail; what turns out to be no cache is treated alike.
  */
 export class UpstreamLine {
   /** What it is known by: its address without credentials. */
@@ -31,7 +32,7 @@ export class UpstreamLine {
   readonly #askTimeoutMs: number;
   #upstream: Upstream | undefined;
   #state: UpstreamState['state'] = 'not known yet';
-  #reason: string | undefined;
+  #trouble: UpstreamTrouble | undefined;
   #refused: UpstreamState['refused'];
   #failuresInARow = 0;
   #lastSignOfLifeMs = Number.NEGATIVE_INFINITY;
@@ -52,11 +53,16 @@ export class UpstreamLine {
     return this.#upstream;
   }
 
+  /** Known to be of no use just now. */
+  get isDown(): boolean {
+    return this.#trouble !== undefined;
+  }
+
   get state(): UpstreamState {
     return {
       url: this.url,
       state: this.#state,
-      ...(this.#reason === undefined ? {} : { reason: this.#reason }),
+      ...this.#trouble,
       ...(this.#refused === undefined ? {} : { refused: this.#refused }),
     };
   }
@@ -77,7 +83,7 @@ export class UpstreamLine {
   start(): Promise<void> {
     this.#probe();
     const timer = setTimeout(() => {
-      if (this.#state === 'not known yet') this.#set('down', 'it has not answered yet');
+      if (this.#state === 'not known yet') this.#set({ state: 'down', reason: 'it has not answered yet' });
     }, LIMITS.proxyFirstProbeMs);
     this.#options.signal.addEventListener('abort', () => this.#known.resolve(), { once: true });
     return this.#known.promise.finally(() => clearTimeout(timer));
@@ -90,7 +96,7 @@ export class UpstreamLine {
   async ask<Result>(work: (upstream: Upstream, signal: AbortSignal) => Promise<Result>): Promise<Result> {
     if (this.#state === 'not known yet') await this.#known.promise;
     const upstream = this.#upstream;
-    if (upstream === undefined || !this.isUp) throw new UpstreamDown(this.#reason);
+    if (upstream === undefined || !this.isUp) throw new UpstreamDown(this.#trouble?.reason);
     const beganMs = this.#options.clock.nowMs();
     const timeout = AbortSignal.timeout(this.#askTimeoutMs);
     try {
@@ -101,7 +107,8 @@ export class UpstreamLine {
       this.#options.signal.throwIfAborted();
       const timedOut = timeout.aborted;
       const isSilent = this.#lastSignOfLifeMs < beganMs;
-      if (timedOut && isSilent) this.#goDown(`it did not answer within ${this.#askTimeoutMs / 1000} s`);
+      if (timedOut && isSilent)
+        this.#goDown({ state: 'down', reason: `it did not answer within ${this.#askTimeoutMs / 1000} s` });
       else this.failed(error);
       throw error;
     }
@@ -118,18 +125,19 @@ export class UpstreamLine {
     if (!(error instanceof NixferryError) || error.code !== 'upstream-unreachable') return;
     this.#failuresInARow += 1;
     const isGone = isHostDown(error) || !(error instanceof HttpError);
-    if (isGone || this.#failuresInARow >= LIMITS.proxyFailuresToOpen) this.#goDown(error.message);
+    if (isGone || this.#failuresInARow >= LIMITS.proxyFailuresToOpen) this.#goDown(explainTrouble(error));
   }
 
-  #goDown(reason: string): void {
-    this.#set('down', reason);
+  #goDown(trouble: UpstreamTrouble): void {
+    this.#set(trouble);
     this.#probe();
   }
 
-  #set(state: UpstreamState['state'], reason?: string): void {
+  #set(found: UpstreamTrouble | 'up'): void {
+    const state = found === 'up' ? found : found.state;
     const changed = this.#state !== state;
     this.#state = state;
-    this.#reason = reason;
+    this.#trouble = found === 'up' ? undefined : found;
     if (!changed) return;
     this.#known.resolve();
     this.#options.onChange(this);
@@ -156,8 +164,7 @@ export class UpstreamLine {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        const reason = error instanceof NixferryError ? error.message : 'it does not answer';
-        this.#set('down', reason);
+        this.#set(explainTrouble(error));
       }
       delayMs = Math.min(Math.max(delayMs * 2, LIMITS.proxyProbeBaseMs), LIMITS.proxyProbeCeilingMs);
     }

@@ -1,14 +1,7 @@
 import { createHash } from 'node:crypto';
 import { formatNumber } from '../base/amounts.ts';
-import {
-  clientSteps,
-  describeUpstream,
-  type FrontPage,
-  type FrontPageStep,
-  isHealthy,
-  NO_KEY,
-  WHAT_IT_IS,
-} from './front-page.ts';
+import { describeUpstream } from '../proxy/upstream-words.ts';
+import { clientSteps, type FrontPage, type FrontPageStep, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
 
 const STYLE = `
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff;--box:#f4f5f7;--line:#d5d9de;--link:#0b57b0;--good:#1a7f37;--bad:#b3261e}

@@ -1,5 +1,6 @@
 import { printable } from '../base/printable.ts';
-import { clientSteps, describeUpstream, type FrontPage, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
+import { describeUpstream } from '../proxy/upstream-words.ts';
+import { clientSteps, type FrontPage, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
 
 /** The first page for curl. */
 export function frontPageText(page: FrontPage): string {

@@ -37,14 +37,6 @@ export const WHAT_IT_IS =
 export const NO_KEY =
   'This mirror has no key of its own yet: clients must trust the keys of those who signed what it holds.';
 
-/** One upstream, and how it is. */
-export function describeUpstream({ url, state, reason, refused }: UpstreamState): string {
-  const why = reason === undefined ? '' : `: ${reason}`;
-  const times = refused?.answers === 1 ? 'once' : `${refused?.answers} times`;
-  const not = refused === undefined ? '' : `; ${times} not passed on, last because ${refused.lastReason}`;
-  return `${url} (${state}${why}${not})`;
-}
-
 export function isHealthy({ checks }: FrontPage): boolean {
   return checks.every(({ ok }) => ok);
 }

@@ -4,7 +4,7 @@ import pino, { type Logger } from 'pino';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type FetcherProcess, startFetcherProcess } from '../proxy/fetcher-process.ts';
-import type { ProxyOptions } from '../proxy/protocol.ts';
+import type { ProxyOptions, UpstreamState } from '../proxy/protocol.ts';
 import type { ListenTarget } from './listen.ts';
 import { explainListenError, formatServerUrl, parseListenAddress } from './listen-address.ts';
 import type { LocalServer, LocalServerOptions } from './local-server.ts';
@@ -39,6 +39,8 @@ export interface ServerOptions {
 export interface RunningServer {
   /** The process that deals with upstreams, where there is one. */
   readonly fetcher: Pick<FetcherProcess, 'pid'> | undefined;
+  /** How each upstream was when the server was ready. */
+  readonly upstreams: readonly UpstreamState[];
   /** For clients on this machine, with the real port; empty when we listen on no TCP socket. */
   readonly url: string;
   /** 0 when there is none. */
@@ -83,7 +85,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       ? openHere({ ...proxied, logger })
       : openWorkers({ ...proxied, listen, logLevel: logger.level }, workers, logger);
   // Side by side: each takes about a second. What clients ask before the fetcher answers waits for it.
-  const [inner] = await Promise.all([opening, fetcher?.ready]).catch(async (error: unknown) => {
+  const [inner, upstreams = []] = await Promise.all([opening, fetcher?.ready]).catch(async (error: unknown) => {
     await fetcher?.close();
     await opening.then(
       (opened) => opened.closeNow(),
@@ -95,7 +97,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const host = 'address' in listenOn ? listenOn.address.host : bound?.host;
   const url = bound === undefined ? '' : formatServerUrl(host, bound.port);
   logger.info({ url, mirror: mirrorDirectory, workers }, 'serving');
-  const server = wrapServer({ url, port: bound?.port ?? 0, workers, fetcher }, inner, logger);
+  const server = wrapServer({ url, port: bound?.port ?? 0, workers, fetcher, upstreams }, inner, logger);
   stopOnAbort(server, options.signal);
   return server;
 }
@@ -111,7 +113,9 @@ function targetOf(listen: ServerOptions['listen']): ListenTarget {
 }
 
 function wrapServer(
-  facts: Pick<RunningServer, 'url' | 'port' | 'workers'> & { readonly fetcher: FetcherProcess | undefined },
+  facts: Pick<RunningServer, 'url' | 'port' | 'workers' | 'upstreams'> & {
+    readonly fetcher: FetcherProcess | undefined;
+  },
   inner: LocalServer | Workers,
   logger: Logger,
 ): RunningServer {

@@ -147,7 +147,7 @@ function missing(url: string, name: string): NixferryError {
 
 function gone(url: string): NixferryError {
   return new NixferryError('upstream-unreachable', `${url}: the cache is no longer there`, {
-    hint: 'see that the medium is mounted, then type the same command again',
+    hint: 'see that the medium is mounted',
   });
 }
 
@@ -158,19 +158,20 @@ async function realFolder(address: URL): Promise<string> {
   try {
     const folder = await realpath(fileURLToPath(bare));
     if ((await stat(folder)).isDirectory()) return folder;
-    throw unreachable(bare, 'no folder');
+    throw unreachable(bare, 'that is no folder');
   } catch (error) {
     if (error instanceof NixferryError) throw error;
     const code = systemErrorCode(error);
     if (code === 'ERR_INVALID_FILE_URL_HOST')
       throw unreachable(bare, 'names a host; a folder needs three slashes', error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw unreachable(bare, 'there is no such folder', error);
     throw unreachable(bare, `the folder cannot be read (${code ?? 'bad address'})`, error);
   }
 }
 
 function unreachable(address: URL, what: string, cause?: unknown): NixferryError {
   return new NixferryError('upstream-unreachable', `${address.href}: ${what}`, {
-    hint: 'write file:///FOLDER, and see that the medium is mounted',
+    hint: 'see that the address is right (file:///FOLDER), and that the medium is mounted',
     cause,
   });
 }

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import pino from 'pino';
 import { EXIT, NixferryError } from '../../base/errors.ts';
 import { quoteForShell } from '../../base/shell-word.ts';
+import { upstreamWarning } from '../../proxy/upstream-words.ts';
 import { SENDFILE_HEADERS, type SendfileHeader } from '../../serve/sendfile-header.ts';
 import { startServer } from '../../serve/server.ts';
 import { openServiceManager } from '../../serve/service-manager.ts';
@@ -87,6 +88,10 @@ async function serve(options: ServeOptions, { output, signal }: CommandRun): Pro
   });
   const where = server.url === '' ? 'the socket that was passed to it' : server.url;
   output.result(`serving ${mirrorDirectory} on ${where}`, { url: server.url, mirror: mirrorDirectory });
+  for (const upstream of server.upstreams) {
+    const warning = upstreamWarning(upstream);
+    if (warning !== undefined) output.warn(warning);
+  }
   const url = options.publicUrl === undefined ? 'URL' : quoteForShell(options.publicUrl);
   output.say(
     `for its clients: nixferry client-config --url ${url} prints here what is to be pasted there${url === 'URL' ? ' (URL: as they reach this machine)' : ''}`,

@@ -135,12 +135,15 @@ test('the front page names the upstreams that are asked, and how they are', () =
     nixConf: undefined,
     upstreams: [
       { url: 'https://cache.example.org', state: 'up' },
-      { url: 'https://other.example.org', state: 'down', reason: 'no <address>\u001b[31m' },
+      { url: 'https://other.example.org', state: 'down', reason: 'no <address>\u001b[31m', next: 'plug it in' },
     ],
   } as const;
   const html = frontPageHtml(page);
   assert.match(html, /Fetches from.*https:\/\/cache\.example\.org \(up\)/);
   assert.match(html, /\(down: no &lt;address&gt;/);
-  assert.match(frontPageText(page), /fetches: https:\/\/other\.example\.org \(down: no <address>[^\u001b]*\)\n/);
+  assert.match(
+    frontPageText(page),
+    /fetches: https:\/\/other\.example\.org \(down: no <address>[^\u001b]*; next: plug it in\)\n/,
+  );
   assert.doesNotMatch(frontPageHtml({ ...page, upstreams: undefined }), /Fetches from/);
 });
