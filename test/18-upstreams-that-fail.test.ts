@@ -7,9 +7,10 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openMirror } from '../src/mirror/mirror.ts';
+import { parseServerStatus } from '../src/mirror/server-status.ts';
 import { verifyMirror } from '../src/mirror/verify.ts';
 import { formatContentAddress, hashPartOf, makeFixedOutputPath, parseNarInfo } from '../src/nix/index.ts';
-import type { UpstreamState } from '../src/proxy/protocol.ts';
+import type { ProxyFacts, UpstreamState } from '../src/proxy/protocol.ts';
 import { type FakePath, makeFakePath } from './support/fake-paths.ts';
 import { openProxiedMirror, type ProxiedMirror } from './support/proxied-mirror.ts';
 
@@ -292,6 +293,31 @@ test('an upstream that is no binary cache is told from one that is off, with wha
     assert.ok(tries < 100, 'the folder is there, and nobody noticed');
     await sleep(100);
   }
+});
+
+test('the server says what was fetched, what waits, and a path to try out, though there is no root', async () => {
+  const reference = await makeFakePath('referred-to');
+  const referrer = await makeFakePath('refers', { references: [reference.info.storePath] });
+  await using proxied = await openProxiedMirror({ paths: [reference, referrer] });
+  await fetchNar(proxied, referrer);
+  const facts = async () => (await (await proxied.ask('/readyz')).json()) as ProxyFacts;
+  const size = (...paths: FakePath[]) => ({
+    paths: paths.length,
+    fileBytes: paths.reduce((sum, { file }) => sum + file.length, 0),
+  });
+  assert.partialDeepStrictEqual(await facts(), { fetched: size(referrer), waiting: size(referrer) });
+  await fetchNar(proxied, reference);
+  await published(proxied, referrer);
+  for (let tries = 0; (await facts()).waiting.paths > 0; tries++) {
+    assert.ok(tries < 100, 'what is published waits no more');
+    await sleep(20);
+  }
+  assert.partialDeepStrictEqual(await facts(), { fetched: size(reference, referrer), waiting: size() });
+  const status = parseServerStatus(Buffer.from(await (await proxied.ask('/nixferry/status.json')).arrayBuffer()));
+  assert.deepEqual(status?.holds, size(reference, referrer));
+  assert.equal((await proxied.ask(`/${status?.example}.narinfo`)).status, 200);
+  const text = await (await proxied.ask('/')).text();
+  assert.match(text, /\n {9}2 paths \(.* B\) fetched since the start\nholds: {3}2 paths \(.* B\)\n\n0 roots\n/);
 });
 
 test('narinfos that were only asked for stay private, and are gone when their upstream is', async () => {

@@ -10,6 +10,8 @@ export interface ServerStatus {
   /** Whether it offers its own store, too. */
   readonly localStore: boolean;
   readonly roots: readonly ServerRoot[];
+  /** All that the mirror holds, of roots or not; absent when that cannot be said cheaply. */
+  readonly holds?: { readonly paths: number; readonly fileBytes: number } | undefined;
   /** The hash part of a path that it has, to try out a client with. */
   readonly example?: string | undefined;
 }
@@ -49,6 +51,7 @@ const schema = z.object({
       }),
     )
     .max(10_000),
+  holds: z.object({ paths: z.int().min(0), fileBytes: z.number().min(0) }).optional(),
   example: z
     .string()
     .regex(/^[0-9abcdfghijklmnpqrsvwxyz]{32}$/)

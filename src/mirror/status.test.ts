@@ -31,15 +31,15 @@ test('mirrorStatus counts what is there and what was left unfinished', async () 
   await writeRoot(mirror, { ...root, paths, complete: true, origin: 'collected' });
   await trustKey(mirror, 'sender', publicKeyOf(generateSecretKey('far-1')));
   await writeFile(join(mirror.layout.partialFolder, 'half'), 'x'.repeat(100));
+  await publish(mirror, [await asCandidate(await makeFakePath('fetched'), temp.join('files'))]);
+  await mkdir(join(mirror.layout.proxyFolder, 'held'), { recursive: true });
+  await writeFile(join(mirror.layout.proxyFolder, 'held', `${'1'.repeat(32)}.narinfo`), 'x');
   await writeFile(join(mirror.layout.withheldFolder, `${'0'.repeat(32)}.narinfo`), formatNarInfo(path.info));
 
   await using reader = await openMirror(mirror.directory, { access: 'read' });
   const status = await mirrorStatus(reader);
-  assert.deepEqual(status.totals, {
-    paths: 1,
-    narBytes: path.info.narSizeBytes,
-    fileBytes: path.info.fileSizeBytes,
-  });
+  assert.equal(status.totals.paths, 2);
+  assert.deepEqual([status.pathsInNoRoot, status.pathsWaiting], [1, 1]);
   assert.deepEqual(
     status.roots.map(({ name, pathCount, complete }) => [name, pathCount, complete]),
     [['hello', 1, true]],

@@ -15,6 +15,10 @@ export interface MirrorStatus {
   readonly storeDir: string;
   readonly totals: IndexTotals;
   readonly roots: readonly RootSummary[];
+  /** What is here and belongs to none of them: it came through a caching proxy, was adopted, or its root was removed. */
+  readonly pathsInNoRoot: number;
+  /** What a caching proxy has fetched and shows when all that it refers to is here. */
+  readonly pathsWaiting: number;
   readonly freeBytes: number;
   /** Undefined for a plain binary cache that was not opened to write yet. */
   readonly publicKey: PublicKey | undefined;
@@ -48,6 +52,10 @@ export async function mirrorStatus(mirror: Mirror): Promise<MirrorStatus> {
     storeDir: mirror.storeDir,
     totals: await mirror.index.totals(),
     roots: await Promise.all(roots.map((root) => summarize(mirror, root))),
+    pathsInNoRoot: await countInNoRoot(mirror, roots),
+    pathsWaiting: (await listFolder(join(mirror.layout.proxyFolder, 'held'))).filter((name) =>
+      name.endsWith('.narinfo'),
+    ).length,
     freeBytes: await freeBytes(mirror.directory),
     publicKey: mirror.hasKey ? mirror.publicKey : undefined,
     trustedUpstreams: await readTrustedKeys(mirror, 'upstream'),
@@ -62,6 +70,11 @@ async function summarize(mirror: Mirror, { paths, rootPaths, ...rest }: RootReco
   const visible = await Promise.all(rootPaths.map((path) => mirror.index.has(hashPartOf(path))));
   const complete = rest.complete && visible.every(Boolean);
   return { ...rest, complete, pathCount: paths.length, rootPathCount: rootPaths.length };
+}
+
+async function countInNoRoot(mirror: Mirror, roots: readonly RootRecord[]): Promise<number> {
+  const held = new Set(roots.flatMap(({ paths }) => paths.map(hashPartOf)));
+  return (await mirror.index.hashParts()).filter((hashPart) => !held.has(hashPart)).length;
 }
 
 async function findInterrupted(mirror: Mirror): Promise<InterruptedWork> {

@@ -17,6 +17,7 @@ import type { RememberedOffer } from './offer-table.ts';
 import type { Offers } from './offers.ts';
 import type { OnceLog } from './once-log.ts';
 import type { PassedNars } from './passed-nars.ts';
+import type { FetchedAmount } from './protocol.ts';
 import type { UpstreamLine } from './upstream-line.ts';
 
 export interface DownloadsOptions {
@@ -46,9 +47,15 @@ export class Downloads {
   readonly #running = new Map<string, Download>();
   readonly #work = new Set<Promise<void>>();
   readonly #places = new Semaphore(LIMITS.proxyDownloadsAtOnce);
+  #fetched: FetchedAmount = { paths: 0, fileBytes: 0 };
 
   constructor(options: DownloadsOptions) {
     this.#options = options;
+  }
+
+  /** What has been verified since the start. */
+  get fetched(): FetchedAmount {
+    return this.#fetched;
   }
 
   /** Begins the transfer or joins it. Gives what ends the following; the transfer goes on without followers. */
@@ -181,7 +188,11 @@ export class Downloads {
     });
     const taken = withIntakenNar(info, nar);
     const trust = await assessTrust(taken, trustedKeys, nar.file, signal);
-    if (trust.trusted) return { taken, nar };
+    if (trust.trusted) {
+      const { paths, fileBytes } = this.#fetched;
+      this.#fetched = { paths: paths + 1, fileBytes: fileBytes + nar.fileSizeBytes };
+      return { taken, nar };
+    }
     await rm(nar.file, { force: true });
     throw new NixferryError('not-trusted', `${info.storePath}: ${trust.reason}`);
   }

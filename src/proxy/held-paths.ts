@@ -8,6 +8,7 @@ import { findMismatch } from '../mirror/nar-hash.ts';
 import { NixFormatError } from '../nix/format-error.ts';
 import { formatNarInfo, type NarInfo, parseNarInfo } from '../nix/narinfo.ts';
 import { type HashPart, hashPartOf, type StorePath } from '../nix/store-path.ts';
+import type { FetchedAmount } from './protocol.ts';
 
 /** A path that is verified and here, but not visible yet: its references are not, or somebody else is writing to the mirror. */
 export interface HeldPath {
@@ -38,6 +39,11 @@ export class HeldPaths {
 
   get size(): number {
     return this.#held.size;
+  }
+
+  get amount(): FetchedAmount {
+    const fileBytes = this.#files.values().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return { paths: this.#held.size, fileBytes };
   }
 
   all(): readonly HeldPath[] {

@@ -20,7 +20,7 @@ export type Answer =
   | { readonly say: 'file'; readonly base64: string | null }
   /** With the number 0, unasked: an upstream is gone, and so is all that was said to be had there. */
   | { readonly say: 'lost' }
-  | { readonly say: 'states'; readonly upstreams: readonly UpstreamState[] }
+  | (ProxyFacts & { readonly say: 'states' })
   | NarEvent;
 
 /** What happens to a NAR; all but `known` and `growing` are the last word. */
@@ -38,6 +38,21 @@ export type NarEvent =
   | { readonly say: 'here'; readonly name: string }
   | { readonly say: 'absent' }
   | { readonly say: 'failed' };
+
+/** How the proxy is doing. */
+export interface ProxyFacts {
+  readonly upstreams: readonly UpstreamState[];
+  /** What has been fetched and verified since the fetcher was started. */
+  readonly fetched: FetchedAmount;
+  /** Of what was fetched, now or before: what waits until all that it refers to is here, too. */
+  readonly waiting: FetchedAmount;
+}
+
+export interface FetchedAmount {
+  readonly paths: number;
+  /** Of the NAR files. */
+  readonly fileBytes: number;
+}
 
 export interface UpstreamState {
   /** Without credentials. */

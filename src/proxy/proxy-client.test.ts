@@ -35,7 +35,7 @@ test('ProxyClient has no answers when there is no fetcher, and when one does not
   assert.equal((await nar.changed(nar.progress)).state, 'absent');
   const fetcher = await openFetcher(socketFile, () => {});
   assert.equal(await client.narInfo('x'), undefined);
-  assert.equal(await client.upstreams(), undefined);
+  assert.equal(await client.facts(), undefined);
   client.close();
   fetcher.die();
 });

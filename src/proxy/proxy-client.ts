@@ -3,7 +3,7 @@ import { systemClock } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import { GrowingNar } from './growing-nar.ts';
 import { LineChannel } from './line-channel.ts';
-import type { Answer, NarEvent, Numbered, Question, UpstreamState } from './protocol.ts';
+import type { Answer, NarEvent, Numbered, ProxyFacts, Question } from './protocol.ts';
 
 /** What a serving process can ask of the fetcher. Nothing here ever throws or waits without bound: no answer is the answer that there is nothing. */
 export interface ProxyClient {
@@ -16,7 +16,7 @@ export interface ProxyClient {
   file(name: string): Promise<Buffer | undefined>;
   /** Calls when what upstreams were said to have may no longer be had. */
   onOffersLost(listener: () => void): void;
-  upstreams(): Promise<readonly UpstreamState[] | undefined>;
+  facts(): Promise<ProxyFacts | undefined>;
   close(): void;
 }
 
@@ -68,9 +68,11 @@ class SocketProxyClient implements ProxyClient {
     return answer?.say === 'file' && answer.base64 !== null ? Buffer.from(answer.base64, 'base64') : undefined;
   }
 
-  async upstreams(): Promise<readonly UpstreamState[] | undefined> {
+  async facts(): Promise<ProxyFacts | undefined> {
     const answer = await this.#ask({ ask: 'states' });
-    return answer?.say === 'states' ? answer.upstreams : undefined;
+    if (answer?.say !== 'states') return undefined;
+    const { upstreams, fetched, waiting } = answer;
+    return { upstreams, fetched, waiting };
   }
 
   onOffersLost(listener: () => void): void {

@@ -13,7 +13,7 @@ import type { LookAhead } from './look-ahead.ts';
 import type { RememberedOffer } from './offer-table.ts';
 import type { Offers } from './offers.ts';
 import type { PassedNars } from './passed-nars.ts';
-import type { Answer, NarEvent, Numbered, Question } from './protocol.ts';
+import type { Answer, NarEvent, Numbered, ProxyFacts, Question } from './protocol.ts';
 import type { SmallFiles } from './small-files.ts';
 import type { UpstreamLine } from './upstream-line.ts';
 
@@ -92,11 +92,16 @@ class Visitor {
         return say({ say: 'file', base64: bytes?.toString('base64') ?? null });
       }
       case 'states':
-        return say({ say: 'states', upstreams: this.#options.lines.map(({ state }) => state) });
+        return say({ say: 'states', ...this.#facts() });
       case 'cancel':
         this.#following.get(id)?.();
         this.#following.delete(id);
     }
+  }
+
+  #facts(): ProxyFacts {
+    const { lines, downloads, held } = this.#options;
+    return { upstreams: lines.map(({ state }) => state), fetched: downloads.fetched, waiting: held.amount };
   }
 
   async #narInfo(hashPart: string): Promise<string | null> {

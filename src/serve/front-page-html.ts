@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto';
-import { formatNumber } from '../base/amounts.ts';
+import { formatCount, formatNumber } from '../base/amounts.ts';
 import { describeUpstream } from '../proxy/upstream-words.ts';
-import { clientSteps, type FrontPage, type FrontPageStep, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
+import {
+  amountFetched,
+  amountHere,
+  clientSteps,
+  type FrontPage,
+  type FrontPageStep,
+  isHealthy,
+  NO_KEY,
+  WHAT_IT_IS,
+} from './front-page.ts';
 
 const STYLE = `
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--paper:#fff;--box:#f4f5f7;--line:#d5d9de;--link:#0b57b0;--good:#1a7f37;--bad:#b3261e}
@@ -65,7 +74,7 @@ ${upstreams(page)}</dl>
 ${nixConf === undefined ? `<p>${NO_KEY}</p>` : clientSteps(page).map(step).join('\n')}
 ${nixConf === undefined ? '' : whole(nixConf)}
 <h2 id="here">What is here</h2>
-${roots(page)}
+${contents(page)}
 <h2 id="more">For programs</h2>
 <p><a href="nix-cache-info">nix-cache-info</a>, <a href="nixferry/status.json">status</a>, <a href="flake-registry.json">flake registry</a>, <a href="nixferry/evaluation-inputs.txt">evaluation inputs</a>, <a href="readyz">readiness</a>, <a href="nix.conf">nix.conf</a>, <a href="client.nix">client.nix</a></p>
 </main>
@@ -74,10 +83,11 @@ ${roots(page)}
 `;
 }
 
-function upstreams({ upstreams: asked = [] }: FrontPage): string {
+function upstreams(page: FrontPage): string {
+  const asked = page.proxy?.upstreams ?? [];
   if (asked.length === 0) return '';
   const lines = asked.map((upstream) => `<code>${escapeHtml(describeUpstream(upstream))}</code>`);
-  return `<dt>Fetches from</dt><dd>${lines.join('<br>')}</dd>\n`;
+  return `<dt>Fetches from</dt><dd>${[...lines, amountFetched(page) ?? ''].join('<br>')}</dd>\n`;
 }
 
 function health(page: FrontPage): string {
@@ -101,17 +111,25 @@ function code(text: string): string {
   return `<pre><code>${escapeHtml(text)}</code></pre>`;
 }
 
-function roots({ status }: FrontPage): string {
+function contents(page: FrontPage): string {
+  const { status } = page;
   const local = status.localStore
     ? '<p>Beside the mirror, everything that is valid in the store of the server itself.</p>'
     : '';
-  if (status.roots.length === 0) return `${local}<p>The mirror has no roots yet.</p>`;
+  const here = amountHere(page);
+  const amount =
+    here === undefined ? '' : `<p>The mirror holds ${here}, for ${formatCount(status.roots.length, 'root')}.</p>`;
+  const none =
+    page.proxy === undefined
+      ? 'The mirror has no roots yet.'
+      : 'There are no roots: what is here came because clients asked for it.';
+  if (status.roots.length === 0) return `${local}${amount}<p>${none}</p>`;
   const rows = status.roots.slice(0, SHOWN_ROOTS).map(({ name, scope, complete, pathCount }) => {
     const state = complete ? '<span class="good">complete</span>' : '<span class="bad">not complete</span>';
     return `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(scope)}</td><td>${formatNumber(pathCount)}</td><td>${state}</td></tr>`;
   });
   const more = status.roots.length > SHOWN_ROOTS ? `<p>… and ${status.roots.length - SHOWN_ROOTS} more.</p>` : '';
-  return `${local}<table><thead><tr><th scope="col">Root</th><th scope="col">Scope</th><th scope="col">Paths</th><th scope="col">State</th></tr></thead><tbody>${rows.join('')}</tbody></table>${more}`;
+  return `${local}${amount}<table><thead><tr><th scope="col">Root</th><th scope="col">Scope</th><th scope="col">Paths</th><th scope="col">State</th></tr></thead><tbody>${rows.join('')}</tbody></table>${more}`;
 }
 
 function escapeHtml(text: string): string {

@@ -1,6 +1,7 @@
+import { formatCount } from '../base/amounts.ts';
 import { printable } from '../base/printable.ts';
 import { describeUpstream } from '../proxy/upstream-words.ts';
-import { clientSteps, type FrontPage, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
+import { amountFetched, amountHere, clientSteps, type FrontPage, isHealthy, NO_KEY, WHAT_IT_IS } from './front-page.ts';
 
 /** The first page for curl. */
 export function frontPageText(page: FrontPage): string {
@@ -11,8 +12,11 @@ export function frontPageText(page: FrontPage): string {
   lines.push(`health:  ${isHealthy(page) ? 'ready' : 'NOT READY'}`);
   for (const { ok, name, reason } of checks) if (!ok) lines.push(`         ${name}: ${printable(reason ?? '')}`);
   if (status.localStore) lines.push("also:    what is valid in this server's own store");
-  for (const upstream of page.upstreams ?? []) lines.push(`fetches: ${printable(describeUpstream(upstream))}`);
-  lines.push('', `${status.roots.length} roots`);
+  for (const upstream of page.proxy?.upstreams ?? []) lines.push(`fetches: ${printable(describeUpstream(upstream))}`);
+  const [here, fetched] = [amountHere(page), amountFetched(page)];
+  if (fetched !== undefined) lines.push(`         ${fetched}`);
+  if (here !== undefined) lines.push(`holds:   ${here}`);
+  lines.push('', formatCount(status.roots.length, 'root'));
   for (const { name, scope, complete } of status.roots) {
     lines.push(`  ${printable(name)} (${scope}${complete ? '' : ', NOT complete'})`);
   }

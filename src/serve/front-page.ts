@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify';
+import { formatBytes, formatCount } from '../base/amounts.ts';
 import type { ServerStatus } from '../mirror/server-status.ts';
-import type { UpstreamState } from '../proxy/protocol.ts';
+import type { ProxyFacts } from '../proxy/protocol.ts';
 import { formatClientConfig } from '../site/client-config.ts';
 import { type HealthCheck, runHealthChecks } from './health-checks.ts';
 import { reachedUrl } from './public-url.ts';
@@ -12,30 +13,47 @@ export interface FrontPage {
   readonly url: string;
   readonly status: ServerStatus;
   readonly checks: readonly HealthCheck[];
-  /** The caches that are asked for what is not here; undefined: none is, or it cannot be said just now. */
-  readonly upstreams: readonly UpstreamState[] | undefined;
+  /** The caches that are asked for what is not here, and what came of it; undefined: none is, or it cannot be said just now. */
+  readonly proxy: ProxyFacts | undefined;
   /** For nix.conf; undefined as long as there is no key. */
   readonly nixConf: string | undefined;
 }
 
 export async function makeFrontPage(request: FastifyRequest, context: ServeContext): Promise<FrontPage> {
-  const [status, gitRewrites, checks, upstreams] = await Promise.all([
+  const [status, gitRewrites, checks, proxy] = await Promise.all([
     context.summary.read(),
     context.summary.gitRewrites(),
     runHealthChecks(context),
-    context.proxy?.upstreams(),
+    context.proxy?.facts(),
   ]);
   const url = reachedUrl(request, context.publicUrl);
   const { publicKeys } = status;
   const nixConf =
     publicKeys.length === 0 ? undefined : formatClientConfig({ format: 'nix-conf', url, publicKeys, gitRewrites });
-  return { url, status, checks, upstreams, nixConf };
+  return { url, status, checks, proxy, nixConf };
 }
 
 export const WHAT_IT_IS =
   'This is a Nix binary cache, served by Nixferry. Nix on this network fetches software from here instead of from the internet.';
 export const NO_KEY =
   'This mirror has no key of its own yet: clients must trust the keys of those who signed what it holds.';
+
+/** `1,234 paths, 5.6 GB`; undefined when it is not known. */
+export function amountHere({ status: { holds } }: FrontPage): string | undefined {
+  return holds === undefined ? undefined : inWords(holds);
+}
+
+/** What came through the proxy; undefined where there is none. */
+export function amountFetched({ proxy }: FrontPage): string | undefined {
+  if (proxy === undefined) return undefined;
+  const { fetched, waiting } = proxy;
+  const held = waiting.paths === 0 ? '' : `; waiting until all that they refer to is here, too: ${inWords(waiting)}`;
+  return `${inWords(fetched)} fetched since the start${held}`;
+}
+
+function inWords({ paths, fileBytes }: { readonly paths: number; readonly fileBytes: number }): string {
+  return `${formatCount(paths, 'path')} (${formatBytes(fileBytes)})`;
+}
 
 export function isHealthy({ checks }: FrontPage): boolean {
   return checks.every(({ ok }) => ok);

@@ -46,6 +46,7 @@ function describe(found: MirrorStatus, publicKey: string | undefined, site: stri
       'paths',
       `${formatNumber(totals.paths)} (${formatBytes(totals.fileBytes)} here, ${formatBytes(totals.narBytes)} unpacked)`,
     ],
+    ...describeFetched(found),
     ['free', formatBytes(found.freeBytes)],
     ['key', publicKey ?? 'none yet: nixferry init makes one'],
     ...found.trustedSenders.map((key) => ['trusted sender', formatPublicKey(key)]),
@@ -53,6 +54,24 @@ function describe(found: MirrorStatus, publicKey: string | undefined, site: stri
     ...describeInterrupted(found.interrupted),
   ];
   return `${formatTable(facts)}\n\n${describeRoots(found)}`;
+}
+
+/** What nobody has collected or imported as a root. */
+function describeFetched({ pathsInNoRoot, pathsWaiting }: MirrorStatus): string[][] {
+  const rows: string[][] = [];
+  if (pathsInNoRoot > 0) {
+    rows.push([
+      'of no root',
+      `${formatCount(pathsInNoRoot, 'path')}, as the caching proxy fetches them: nixferry pack --cached takes them along`,
+    ]);
+  }
+  if (pathsWaiting > 0) {
+    rows.push([
+      'waiting',
+      `${formatCount(pathsWaiting, 'path')} that the proxy fetched: shown when what they refer to is here`,
+    ]);
+  }
+  return rows;
 }
 
 function describeRoots({ roots }: MirrorStatus): string {

@@ -127,16 +127,36 @@ test('status.json tells programs keys, roots and a path to try out', async () =>
   assert.equal(parseServerStatus(Buffer.from('<html>')), undefined);
 });
 
+test('status.json names a path that is here when no root does', async () => {
+  await using mirror = await makeMirror();
+  const read = async () => parseServerStatus((await app.inject('/nixferry/status.json')).rawPayload);
+  await using app = await openApp(mirror.directory);
+  assert.equal((await read())?.example, undefined);
+  const { hashPart } = await mirror.addPath('fetched by a proxy');
+  assert.equal((await read())?.example, hashPart);
+});
+
 test('the front page names the upstreams that are asked, and how they are', () => {
   const page = {
     url: 'http://ferry',
-    status: { format: 1, storeDir: '/nix/store', publicKeys: [], localStore: false, roots: [] },
+    status: {
+      format: 1,
+      storeDir: '/nix/store',
+      publicKeys: [],
+      localStore: false,
+      roots: [],
+      holds: { paths: 1, fileBytes: 1_200 },
+    },
     checks: [],
     nixConf: undefined,
-    upstreams: [
-      { url: 'https://cache.example.org', state: 'up' },
-      { url: 'https://other.example.org', state: 'down', reason: 'no <address>\u001b[31m', next: 'plug it in' },
-    ],
+    proxy: {
+      upstreams: [
+        { url: 'https://cache.example.org', state: 'up' },
+        { url: 'https://other.example.org', state: 'down', reason: 'no <address>\u001b[31m', next: 'plug it in' },
+      ],
+      fetched: { paths: 1, fileBytes: 1_500_000 },
+      waiting: { paths: 2, fileBytes: 300 },
+    },
   } as const;
   const html = frontPageHtml(page);
   assert.match(html, /Fetches from.*https:\/\/cache\.example\.org \(up\)/);
@@ -145,5 +165,10 @@ test('the front page names the upstreams that are asked, and how they are', () =
     frontPageText(page),
     /fetches: https:\/\/other\.example\.org \(down: no <address>[^\u001b]*; next: plug it in\)\n/,
   );
-  assert.doesNotMatch(frontPageHtml({ ...page, upstreams: undefined }), /Fetches from/);
+  const fetched =
+    '1 path (1.5 MB) fetched since the start; waiting until all that they refer to is here, too: 2 paths (300 B)';
+  assert.ok(html.includes(fetched));
+  assert.ok(html.includes('The mirror holds 1 path (1.2 kB), for 0 roots.'));
+  assert.ok(frontPageText(page).includes(`\n         ${fetched}\nholds:   1 path (1.2 kB)\n\n0 roots\n`));
+  assert.doesNotMatch(frontPageHtml({ ...page, proxy: undefined }), /Fetches from/);
 });

@@ -1,3 +1,4 @@
+import { formatBytes } from '../../base/amounts.ts';
 import type { FastifyInstance } from 'fastify';
 import { freeBytes } from '../../base/files.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -21,20 +22,16 @@ export function routeHealth(app: FastifyInstance, context: ServeContext): void {
       return reply
         .code(ready ? 200 : 503)
         .header('cache-control', CACHE_NEVER)
-        .send({ ready, checks, ...(await upstreamFacts(context)) });
+        .send({ ready, checks, ...(await proxyFacts(context)) });
     },
   });
 }
 
 /** That an upstream is dead is no reason to send clients away: what is here is served all the same. */
-async function upstreamFacts({ proxy, directory }: ServeContext) {
+async function proxyFacts({ proxy, directory }: ServeContext) {
   if (proxy === undefined) return {};
-  const [upstreams, disk] = await Promise.all([proxy.upstreams(), diskFacts(directory)]);
-  return {
-    upstreams: upstreams ?? [],
-    ...(upstreams === undefined ? { proxy: 'is being started again' } : {}),
-    ...disk,
-  };
+  const [facts, disk] = await Promise.all([proxy.facts(), diskFacts(directory)]);
+  return { ...(facts ?? { upstreams: [], proxy: 'is being started again' }), ...disk };
 }
 
 /** Nor is a full disk: what is fetched is passed on without being kept, as long as there is room for that elsewhere. */
@@ -42,6 +39,6 @@ async function diskFacts(directory: string) {
   // Where it cannot be told, another check says so.
   const free = await freeBytes(directory).catch(() => undefined);
   if (free === undefined || free >= LIMITS.proxySpareBytes) return {};
-  const reason = `${free} bytes are free on the file system of ${directory}: what is fetched is not kept`;
+  const reason = `${formatBytes(free)} are free on the file system of ${directory}: what is fetched is not kept`;
   return { disk: { state: 'full', reason, next: 'free some room there; it needs no restart' } };
 }

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { formatBytes, formatCount } from '../../base/amounts.ts';
+import { formatBytes, formatCount, formatNumber } from '../../base/amounts.ts';
 import { NixferryError, systemErrorCode } from '../../base/errors.ts';
 import type { HttpClient } from '../../base/http-client.ts';
 import { quoteForShell } from '../../base/shell-word.ts';
@@ -46,11 +46,11 @@ export async function checkMirror(options: MirrorOptions): Promise<Finding[]> {
   return findings;
 }
 
-function checkContents({ directory, totals, roots, interrupted }: MirrorStatus): Finding[] {
+function checkContents({ directory, totals, roots, interrupted, pathsInNoRoot }: MirrorStatus): Finding[] {
   const mirror = quoteForShell(directory);
-  const findings = [
-    fine('mirror', `${directory} holds ${formatCount(totals.paths, 'path')} for ${formatCount(roots.length, 'root')}`),
-  ];
+  const ofNone = pathsInNoRoot === 0 ? '' : `, ${formatNumber(pathsInNoRoot)} of them for none`;
+  const held = `${formatCount(totals.paths, 'path')} for ${formatCount(roots.length, 'root')}${ofNone}`;
+  const findings = [fine('mirror', `${directory} holds ${held}`)];
   if (interrupted.damaged + interrupted.withheld > 0) {
     const text = `damaged in the mirror: ${formatCount(interrupted.damaged, 'path')}; withheld for that: ${interrupted.withheld}: clients do not get them`;
     const command = `nixferry verify --mirror ${mirror}`;
