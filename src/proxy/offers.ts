@@ -102,7 +102,7 @@ export class Offers {
     if (info === undefined) return undefined;
     const objection = findObjection(info, terms);
     if (objection !== undefined) {
-      line.refused(objection);
+      line.refused(info.storePath, objection);
       log.warn(
         info.storePath,
         { upstream: line.url, path: info.storePath, reason: objection, next: REFUSED_HINT },

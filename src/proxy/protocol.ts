@@ -63,8 +63,8 @@ export interface UpstreamState {
   readonly reason?: string | undefined;
   /** What to do about that. */
   readonly next?: string | undefined;
-  /** Narinfos of it that were not passed on since the start, and what was wrong with the last one. */
-  readonly refused?: { readonly answers: number; readonly lastReason: string } | undefined;
+  /** Narinfos of it that were not passed on since the start, and what was wrong with the last one; its path. */
+  readonly refused?: { readonly answers: number; readonly lastReason: string; readonly lastPath: string } | undefined;
 }
 
 export type Numbered<Message> = Message & { readonly id: number };

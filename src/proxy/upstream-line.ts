@@ -68,8 +68,8 @@ export class UpstreamLine {
   }
 
   /** Something that it has is not passed on. */
-  refused(reason: string): void {
-    this.#refused = { answers: (this.#refused?.answers ?? 0) + 1, lastReason: reason };
+  refused(path: string, reason: string): void {
+    this.#refused = { answers: (this.#refused?.answers ?? 0) + 1, lastReason: reason, lastPath: path };
   }
 
   /** Lower is asked first: as the address says (`?priority=10`, as with Nix), else as the cache says of itself. */

@@ -39,6 +39,7 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
     let url: string;
     let publicKey: string;
     let top: string;
+    let mirror: string;
 
     const openClient = async (): Promise<NixEnvironment> =>
       createNixEnvironment({ network: gap.namespace, chroot: await chroot(), shared: [repositoryRoot] });
@@ -54,7 +55,7 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
       [top = ''] = await gap.build(
         'derivation { name = "top"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo top > $out" ]; }',
       );
-      const mirror = path.join(gap.directory, 'mirror');
+      mirror = path.join(gap.directory, 'mirror');
       await gap.run(nixferryCommand, ['init', '--mirror', mirror]);
       publicKey = publicKeyLine(await gap.run(nixferryCommand, ['keys', 'show', '--mirror', mirror]));
       const serving = gap.start(nixferryCommand, [
@@ -150,6 +151,23 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
       }
       assert.equal(answer.of('bad-key').level, 'problem');
       assert.match(answer.of('nix-complains').text, /no-such-setting/);
+    });
+
+    test('counts what is odd with Nix on a server as a note, unless its Nix fetches from the mirror there', async () => {
+      await using server = await openClient();
+      await configure(server, [
+        'substituters = https://cache.nixos.org/',
+        'extra-experimental-features = nix-command flakes',
+      ]);
+      const here = ['--mirror', mirror, '--server-url', url];
+      const serving = await doctor(server, here);
+      assert.deepEqual([...serving.ids('problem'), ...serving.ids('warning')], []);
+      assert.equal(serving.exitCode, 0);
+      assert.ok(serving.ids('note').includes('server-only') && serving.ids('note').includes('internet-cache'));
+      assert.equal(serving.of('serving').level, 'fine');
+      assert.ok((await doctor(server, [...here, '--url', url])).ids('problem').includes('internet-cache'));
+      await configure(server, [`substituters = ${url} https://cache.nixos.org/`]);
+      assert.ok((await doctor(server, here)).ids('problem').includes('internet-cache'));
     });
 
     test('changes nothing on the client', async () => {

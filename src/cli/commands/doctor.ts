@@ -53,19 +53,20 @@ async function doctor(options: DoctorOptions, run: CommandRun): Promise<void> {
   const counts = countLevels(diagnosis);
   const code = counts.problem > 0 ? ('unhealthy' as const) : undefined;
   const exitCode = code === undefined ? EXIT.complete : ERROR_TABLE[code].exitCode;
-  const sum = `${formatCount(counts.problem, 'problem')}, ${formatCount(counts.warning, 'warning')}`;
+  const notes = counts.note === 0 ? '' : `, ${formatCount(counts.note, 'note')}`;
+  const sum = `${formatCount(counts.problem, 'problem')}, ${formatCount(counts.warning, 'warning')}${notes}`;
   output.say(`\n${code === undefined ? 'healthy' : 'not healthy'}: ${sum}`);
   run.finish(exitCode);
   const { isServer, nixVersion } = diagnosis;
   output.verdict(exitCode, { ...(code === undefined ? {} : { code }), ...counts, isServer, nixVersion });
 }
 
-function countLevels({ findings }: Diagnosis): { problem: number; warning: number; fine: number } {
+function countLevels({ findings }: Diagnosis): Record<Finding['level'], number> {
   const count = (level: Finding['level']): number => findings.filter((finding) => finding.level === level).length;
-  return { problem: count('problem'), warning: count('warning'), fine: count('fine') };
+  return { problem: count('problem'), warning: count('warning'), note: count('note'), fine: count('fine') };
 }
 
-const SIGNS = { problem: 'PROBLEM', warning: 'warning', fine: 'fine   ' } as const;
+const SIGNS = { problem: 'PROBLEM', warning: 'warning', note: 'note   ', fine: 'fine   ' } as const;
 
 function describe({ level, text, cure, paste }: Finding): string {
   const lines = [`${SIGNS[level]}  ${text}`];

@@ -2,10 +2,11 @@ import { execFile } from 'node:child_process';
 import { findProgram } from '../../base/find-program.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { bounded, lookUpName } from './bounded.ts';
+import { cacheUrl } from './cache-url.ts';
 import { numberOf, type SettingValues, settingOf } from './check-settings.ts';
 import { type Finding, fine, problem, settingRemedy, warning } from './finding.ts';
 import type { Machine } from './machine.ts';
-import { type CacheProbe, cacheUrl, type ProbeTools } from './probe-cache.ts';
+import type { CacheProbe, ProbeTools } from './probe-cache.ts';
 
 export interface EvaluationOptions extends ProbeTools {
   readonly values: SettingValues;

@@ -5,9 +5,10 @@ import { narInfoName } from '../../mirror/layout.ts';
 import type { PublicKey } from '../../nix/signature.ts';
 import { isHashPart } from '../../nix/store-path.ts';
 import { bounded } from './bounded.ts';
+import { below, cacheUrl } from './cache-url.ts';
 import { type Finding, fine, inShell, problem, warning } from './finding.ts';
 import type { NarInfoMemory, RememberedNarInfo } from './narinfo-memory.ts';
-import { below, cacheUrl, type ProbeTools } from './probe-cache.ts';
+import type { ProbeTools } from './probe-cache.ts';
 
 export interface MemoryOptions extends ProbeTools {
   /** Whose. */

@@ -7,9 +7,11 @@ import { type NarInfo, parseNarInfo } from '../../nix/narinfo.ts';
 import { formatPublicKey, type PublicKey, trustedSignature } from '../../nix/signature.ts';
 import { type HashPart, hashPartOf, isHashPart, type StorePathBaseName } from '../../nix/store-path.ts';
 import { bounded } from './bounded.ts';
+import { below, cacheUrl } from './cache-url.ts';
+import { askUpstreams, explainMissing } from './check-upstreams.ts';
 import { type Finding, fine, problem, type SettingsStyle, settingRemedy, warning } from './finding.ts';
 import { namesIfReadable } from './machine.ts';
-import { below, type CacheProbe, cacheUrl, type ProbeTools } from './probe-cache.ts';
+import type { CacheProbe, ProbeTools } from './probe-cache.ts';
 
 export interface SignatureOptions extends ProbeTools {
   readonly style: SettingsStyle;
@@ -37,11 +39,9 @@ export async function checkSignature(probe: CacheProbe, options: SignatureOption
   }
   if (found !== undefined) return [judge(found, probe, options)];
   if (wanted !== undefined) {
-    return [
-      problem('path-missing', `${address} does not have ${wanted}`, {
-        cure: 'have it sent: nixferry want on the server writes down what was asked for in vain; or build it there and serve --local-store',
-      }),
-    ];
+    // Asked only now: to be asked for a path is what shows a proxy that its line is down.
+    const upstreams = probe.server === undefined ? [] : await askUpstreams(url, options);
+    return [explainMissing(address, wanted, upstreams)];
   }
   return [
     warning('no-sample', `no path was found to check a signature of ${address} with`, {

@@ -1,6 +1,7 @@
 import { findProgram } from '../../base/find-program.ts';
+import { cacheUrl } from './cache-url.ts';
 import { type Finding, fine, inShell, problem, type SettingsStyle, settingRemedy, warning } from './finding.ts';
-import { type CacheProbe, type CacheState, cacheUrl } from './probe-cache.ts';
+import type { CacheProbe, CacheState } from './probe-cache.ts';
 
 export interface SubstituterOptions {
   readonly style: SettingsStyle;

@@ -1,3 +1,5 @@
+import { hostname } from 'node:os';
+import { pathToFileURL } from 'node:url';
 import { mapConcurrent } from '../../base/concurrency.ts';
 import { NixferryError } from '../../base/errors.ts';
 import { findProgram } from '../../base/find-program.ts';
@@ -6,16 +8,20 @@ import { LIMITS } from '../../base/limits.ts';
 import type { OnProgress } from '../../base/progress.ts';
 import { runNix } from '../../evaluate/nix-command.ts';
 import { type NixSettings, readNixSettings } from '../../evaluate/read-setting.ts';
+import { readValidPublicKeys } from '../../mirror/key-rotation.ts';
+import { formatPublicKey } from '../../nix/signature.ts';
 import { DEFAULT_STORE_DIR, type HashPart } from '../../nix/store-path.ts';
 import { bounded } from './bounded.ts';
+import { cacheUrl } from './cache-url.ts';
 import { checkEvaluation } from './check-evaluation.ts';
 import { checkMemory } from './check-memory.ts';
 import { checkMirror, isMirrorFolder } from './check-mirror.ts';
 import { checkSettings, numberOf, type SettingValues, settingOf, trustedKeys } from './check-settings.ts';
 import { checkSignature } from './check-signatures.ts';
 import { checkSubstituters } from './check-substituters.ts';
+import { checkUpstreams } from './check-upstreams.ts';
 import { checkDaemon, checkUser } from './check-user.ts';
-import { type Finding, fine, inShell, problem, warning } from './finding.ts';
+import { type Finding, fine, inShell, note, problem, warning } from './finding.ts';
 import { isReadable, lookAtMachine, type Machine } from './machine.ts';
 import { readNarInfoMemories } from './narinfo-memory.ts';
 import { type CacheProbe, type ProbeTools, probeCache } from './probe-cache.ts';
@@ -38,7 +44,7 @@ export interface DiagnoseOptions {
 export interface Diagnosis {
   readonly isServer: boolean;
   readonly nixVersion: string | undefined;
-  /** Problems first, then warnings, then what is fine; within these as they were looked at. */
+  /** Problems first, then warnings, then notes, then what is fine; within these as they were looked at. */
   readonly findings: readonly Finding[];
 }
 
@@ -50,14 +56,16 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   const findings: Finding[] = [];
   let nixVersion: string | undefined;
   const nix = await askNix(machine, timeoutMs, options.signal);
-  if ('finding' in nix) findings.push(...(isServer ? [asRemark(nix.finding)] : [nix.finding]));
+  if ('finding' in nix) findings.push(isServer ? workingWithout(nix.finding) : nix.finding);
   else nixVersion = nix.version;
   const settings = 'settings' in nix ? nix : undefined;
   await using http = openHttp(settings?.settings.values, timeoutMs, options.environment);
   const tools: ProbeTools = { http, timeoutMs, signal: options.signal, behindProxy: hasProxy(options.environment) };
   if (settings !== undefined) {
     findings.push(fine('nix', `Nix ${settings.version}`), ...complaintsOf(settings.settings));
-    findings.push(...(await checkClient(settings, machine, tools, options)));
+    const { probes, findings: ofClient } = await checkClient(settings, machine, tools, options);
+    const servesOnly = isServer && options.url === undefined && !(await fetchesFromItself(probes, options));
+    findings.push(...(servesOnly ? asNotes(ofClient, options.serverUrl) : ofClient));
   } else if (options.url !== undefined) {
     findings.push(...(await checkCaches([], machine, tools, options, new Map())).findings);
   }
@@ -69,7 +77,7 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   return { isServer, nixVersion, findings: findings.toSorted((a, b) => ORDER[a.level] - ORDER[b.level]) };
 }
 
-const ORDER = { problem: 0, warning: 1, fine: 2 } as const;
+const ORDER = { problem: 0, warning: 1, note: 2, fine: 3 } as const;
 
 interface NixHere {
   readonly version: string;
@@ -116,8 +124,8 @@ function nixMissing(): Finding {
 }
 
 /** A server needs no Nix. */
-function asRemark(finding: Finding): Finding {
-  return { ...finding, level: 'warning', text: `${finding.text}; a server works without` };
+function workingWithout(finding: Finding): Finding {
+  return { ...finding, level: 'note', text: `${finding.text}; a server works without` };
 }
 
 async function readNixVersion(signal: AbortSignal): Promise<string> {
@@ -140,12 +148,47 @@ function complaintsOf({ complaints }: NixSettings): Finding[] {
   );
 }
 
+/** What is wrong with the settings of Nix on a machine that is there to serve: so it is, and no client is hindered by it. */
+function asNotes(findings: readonly Finding[], serverUrl: string): Finding[] {
+  const notes = findings.map(
+    (finding): Finding => (finding.level === 'fine' ? finding : { ...finding, level: 'note' }),
+  );
+  if (notes.every(({ level }) => level === 'fine')) return notes;
+  const text =
+    'the Nix of this machine does not fetch from the mirror here, so what is said of its settings hinders no client of that';
+  return [
+    note('server-only', text, { cure: `to look at it as at a client: nixferry doctor --url ${serverUrl}` }),
+    ...notes,
+  ];
+}
+
+/** Whether one of the caches is the server of the mirror here, by its keys or by its address. */
+async function fetchesFromItself(
+  probes: readonly CacheProbe[],
+  { mirrorDirectory, serverUrl }: DiagnoseOptions,
+): Promise<boolean> {
+  const keys = await readValidPublicKeys({ directory: mirrorDirectory }).catch((error: unknown) => {
+    // Which is told where the mirror is looked at.
+    if (error instanceof NixferryError) return [];
+    throw error;
+  });
+  const own = new Set(keys.map(formatPublicKey));
+  const addresses = new Set([serverUrl, pathToFileURL(mirrorDirectory).href].map((text) => cacheUrl(text)?.href));
+  return probes.some(({ address, server }) => {
+    if (server !== undefined) return server.publicKeys.some((key) => own.has(key));
+    const url = cacheUrl(address);
+    return url !== undefined && (addresses.has(url.href) || OWN_HOSTS.has(url.hostname));
+  });
+}
+
+const OWN_HOSTS: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]', hostname().toLowerCase()]);
+
 async function checkClient(
   nix: NixHere,
   machine: Machine,
   tools: ProbeTools,
   options: DiagnoseOptions,
-): Promise<Finding[]> {
+): Promise<{ readonly probes: readonly CacheProbe[]; readonly findings: readonly Finding[] }> {
   const { values } = nix.settings;
   const findings = [...checkSettings(values, machine)];
   findings.push(
@@ -178,7 +221,7 @@ async function checkClient(
     }
   }
   findings.push(...(await checkEvaluation({ ...tools, values, machine, probes })));
-  return findings;
+  return { probes, findings };
 }
 
 async function checkCaches(
@@ -193,7 +236,10 @@ async function checkCaches(
   const probes = await mapConcurrent(all, LIMITS.doctorProbesAtOnce, (address) => probeCache(address, tools));
   const storeDir = DEFAULT_STORE_DIR;
   const netrcFile = settingOf(values, 'netrc-file') ?? '/etc/nix/netrc';
-  const findings = checkSubstituters(probes, { style: machine, storeDir, netrcFile, wanted: url });
+  const findings = [
+    ...checkSubstituters(probes, { style: machine, storeDir, netrcFile, wanted: url }),
+    ...probes.flatMap(checkUpstreams),
+  ];
   const answering = probes.filter(({ state }) => state.is === 'answering');
   const signed = await mapConcurrent(answering, LIMITS.doctorProbesAtOnce, (probe) =>
     checkSignature(probe, {

@@ -10,6 +10,7 @@ import { makeTempDir } from '../../../test/support/temp-dir.ts';
 import { createHttpClient } from '../../base/http-client.ts';
 import { rotateMirrorKey } from '../../mirror/key-rotation.ts';
 import { openMirror } from '../../mirror/mirror.ts';
+import type { UpstreamReport } from '../../mirror/server-readiness.ts';
 import { hashBytes } from '../../nix/hash.ts';
 import { formatNarInfo, type NarInfo } from '../../nix/narinfo.ts';
 import { formatPublicKey, generateSecretKey, publicKeyOf, signNarInfo } from '../../nix/signature.ts';
@@ -19,6 +20,7 @@ import { checkMirror, isMirrorFolder } from './check-mirror.ts';
 import { checkSettings, type SettingValues } from './check-settings.ts';
 import { checkSignature } from './check-signatures.ts';
 import { checkSubstituters } from './check-substituters.ts';
+import { checkUpstreams, explainMissing } from './check-upstreams.ts';
 import { checkUser } from './check-user.ts';
 import { type Finding, settingRemedy } from './finding.ts';
 import type { Machine } from './machine.ts';
@@ -211,6 +213,52 @@ test('checkSignature judges a real narinfo as Nix would', async () => {
   ]);
   const impostor = await judge(signNarInfo(INFO, generateSecretKey('ferry-1')));
   assert.match(impostor.text, /another key, or the signature is forged/);
+});
+
+const UPSTREAM: UpstreamReport = { url: 'https://cache.lan', state: 'up' };
+
+test('explainMissing says which upstream is lost or not trusted, and leads to a want list only when there is no other cause', () => {
+  const wanted = hashPartOf(PATH);
+  const explain = (...upstreams: UpstreamReport[]): Finding => explainMissing('http://ferry', wanted, upstreams);
+  for (const missing of [
+    explain(),
+    explain(UPSTREAM),
+    explain({ ...UPSTREAM, refused: { answers: 1, lastReason: 'x', lastPath: 'other' } }),
+  ]) {
+    assert.equal(missing.id, 'path-missing');
+    assert.match(missing.cure ?? '', /nixferry want/);
+  }
+  const lost = explain(UPSTREAM, { url: 'http://other', state: 'down', reason: 'it refuses', next: 'plug it in' });
+  assert.match(lost.text, /does not have a+, and cannot ask http:\/\/other \(it refuses\)$/);
+  assert.equal(lost.cure, 'on the server: plug it in (it needs no restart); then ask again with --refresh');
+  const refused = explain({ ...UPSTREAM, refused: { answers: 3, lastReason: 'it is unsigned', lastPath: PATH } });
+  assert.equal(refused.id, 'path-refused');
+  assert.match(refused.text, /https:\/\/cache\.lan has it, but it is unsigned/);
+  assert.match(refused.cure ?? '', /--trusted-public-key/);
+});
+
+test('checkUpstreams judges a proxy by what it says at /readyz', async () => {
+  const refused = { answers: 1, lastReason: 'it is unsigned', lastPath: PATH };
+  const upstreams = [
+    UPSTREAM,
+    { ...UPSTREAM, refused },
+    { ...UPSTREAM, state: 'down', reason: 'it refuses' },
+    { ...UPSTREAM, state: 'unusable', reason: 'no binary cache', next: 'check the address' },
+  ];
+  const status = { format: 1, storeDir: '/nix/store', publicKeys: [], localStore: false, roots: [] };
+  await using cache = await serveAnswers({
+    '/nix-cache-info': CACHE_INFO,
+    '/nixferry/status.json': JSON.stringify(status),
+    '/readyz': JSON.stringify({ ready: true, checks: [], upstreams }),
+  });
+  const probe = await probeCache(cache.url, cache.tools);
+  assert.deepEqual(wrong(checkUpstreams(probe)), [
+    'warning upstream-refused',
+    'warning upstream-down',
+    'problem upstream-unusable',
+  ]);
+  await using other = await serveAnswers({ '/nix-cache-info': CACHE_INFO, '/readyz': 'all is well' });
+  assert.deepEqual(checkUpstreams(await probeCache(other.url, other.tools)), []);
 });
 
 test('checkMemory finds what Nix remembers though it is no longer so, and nothing else', async () => {

@@ -1,8 +1,11 @@
 // src/site/doctor looks at a machine and says what keeps Nix from working there: each file looks at one thing and gives findings; diagnose.ts
 // knows the order. Nothing here changes anything, and everything that may hang has a bound.
 
-/** `problem`: this will fail, or make Nix wait for minutes. `warning`: it may, or it is unsafe. `fine`: looked at, and as it should be. */
-export type FindingLevel = 'problem' | 'warning' | 'fine';
+/**
+ * `problem`: this will fail, or make Nix wait for minutes. `warning`: it may, or it is unsafe. `note`: it is so, and does not matter for what this machine
+ * is there for. `fine`: looked at, and as it should be.
+ */
+export type FindingLevel = 'problem' | 'warning' | 'note' | 'fine';
 
 export interface Finding {
   /** Names the kind of finding for programs; the same in every version. */
@@ -32,6 +35,10 @@ export function problem(id: string, text: string, remedy: Remedy = {}): Finding 
 
 export function warning(id: string, text: string, remedy: Remedy = {}): Finding {
   return { id, level: 'warning', text, ...remedy };
+}
+
+export function note(id: string, text: string, remedy: Remedy = {}): Finding {
+  return { id, level: 'note', text, ...remedy };
 }
 
 export type Remedy = Pick<Finding, 'cure' | 'paste'>;

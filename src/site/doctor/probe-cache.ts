@@ -5,10 +5,13 @@ import { readFileIfExists } from '../../base/files.ts';
 import { type HttpClient, HttpError } from '../../base/http-client.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { CACHE_INFO_NAME } from '../../mirror/layout.ts';
+import type { UpstreamReport } from '../../mirror/server-readiness.ts';
 import { parseServerStatus, SERVER_STATUS_ADDRESS, type ServerStatus } from '../../mirror/server-status.ts';
 import { type CacheInfo, parseCacheInfo } from '../../nix/cache-info.ts';
 import { NixFormatError } from '../../nix/format-error.ts';
 import { bounded, lookUpName } from './bounded.ts';
+import { below, cacheUrl } from './cache-url.ts';
+import { askUpstreams } from './check-upstreams.ts';
 
 /** A substituter as it was asked. */
 export interface CacheProbe {
@@ -19,6 +22,8 @@ export interface CacheProbe {
   readonly info?: CacheInfo | undefined;
   /** When Nixferry serves it. */
   readonly server?: ServerStatus | undefined;
+  /** The caches that such a server fetches from. */
+  readonly upstreams?: readonly UpstreamReport[] | undefined;
   /** How far its clock is ahead of ours. */
   readonly aheadMs?: number | undefined;
   readonly tookMs: number;
@@ -42,7 +47,7 @@ export interface ProbeTools {
   readonly behindProxy: boolean;
 }
 
-/** Asks a substituter what every command of Nix asks first. Never takes much longer than twice `timeoutMs`. */
+/** Asks a substituter what every command of Nix asks first. Never takes much longer than four times `timeoutMs`. */
 export async function probeCache(address: string, tools: ProbeTools): Promise<CacheProbe> {
   const started = performance.now();
   const done = (rest: Omit<CacheProbe, 'address' | 'tookMs'>): CacheProbe => {
@@ -63,25 +68,12 @@ export async function probeCache(address: string, tools: ProbeTools): Promise<Ca
     const info = parseCacheInfo(bytes);
     if (!bytes.toString().includes('StoreDir:')) throw new NixFormatError('nix-cache-info', 'it names no StoreDir');
     const server = await askServer(url, tools);
-    return done({ state: { is: 'answering' }, info, server, aheadMs: clockDifference(headers['date']) });
+    const upstreams = server === undefined ? [] : await askUpstreams(url, tools);
+    return done({ state: { is: 'answering' }, info, server, upstreams, aheadMs: clockDifference(headers['date']) });
   } catch (error) {
     if (!(error instanceof NixFormatError)) throw error;
     return done({ state: { is: 'no-cache', why: error.message } });
   }
-}
-
-/** Without what belongs to Nix alone, such as `?priority=10`. Undefined for what is no address. */
-export function cacheUrl(address: string): URL | undefined {
-  const url = URL.parse(address.startsWith('/') ? `file://${address}` : address);
-  if (url === null) return undefined;
-  url.search = '';
-  return url;
-}
-
-export function below(url: URL, name: string): URL {
-  const base = new URL(url);
-  base.pathname = `${base.pathname.replace(/\/+$/, '')}/${name}`;
-  return base;
 }
 
 async function findName(url: URL, { timeoutMs, signal }: ProbeTools): Promise<CacheState | undefined> {
