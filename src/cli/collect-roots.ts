@@ -96,9 +96,12 @@ export function isAllHere({ report }: Pick<Collected, 'mirror' | 'report'>): boo
   return report.problems.length === 0 && report.repositoryProblems.length === 0;
 }
 
-function describeLost({ url, detail, blocks }: RepositoryProblem): string {
-  return `the repository ${url} could not be had:\n  ${detail}\n  without it, not complete: ${blocks.join(', ')}`;
+function describeLost({ url, detail, next, blocks }: RepositoryProblem): string {
+  const cure = next === undefined ? '' : `\n  ${next}`;
+  return `the repository ${url} could not be had:\n  ${detail}\n  without it, not complete: ${blocks.join(', ')}${cure}`;
 }
+
+const NEXT = 'do what stands beside each, then type the same command again; what is here is not fetched anew';
 
 /** Says how collecting ended, and sets the exit code: 18 when something could not be had. */
 export function endCollect({ mirror, report }: Collected, run: CommandRun): void {
@@ -120,7 +123,7 @@ export function endCollect({ mirror, report }: Collected, run: CommandRun): void
   }
   output.say(done);
   const problems = [describeProblems(report.problems), ...report.repositoryProblems.map(describeLost)];
-  output.warn(`not complete: ${problems.filter((text) => text !== '').join('\n')}`);
+  output.warn(`not complete: ${problems.filter((text) => text !== '').join('\n')}\nnext:  ${NEXT}`);
   run.finish(EXIT.upstreamIncomplete);
   output.verdict(EXIT.upstreamIncomplete, { code: 'upstream-incomplete', ...fields });
 }

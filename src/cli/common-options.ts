@@ -12,6 +12,7 @@ export interface CommonOptions {
 
 /** Adds the options that every command takes, and the examples that its help ends with. */
 export function addCommonOptions(command: Command, examples: readonly string[]): Command {
+  EXAMPLES.set(command, examples);
   return command
     .option('--mirror <dir>', 'the mirror (default: $NIXFERRY_MIRROR, nixferry.toml, or the usual place)')
     .option('--config <file>', 'settings (default: ./nixferry.toml where there is one)')
@@ -23,6 +24,13 @@ export function addCommonOptions(command: Command, examples: readonly string[]):
       `\nExample${examples.length === 1 ? '' : 's'}:\n${examples.map((line) => `  ${line}`).join('\n')}`,
     );
 }
+
+/** Those that the help of a command ends with. */
+export function examplesOf(command: Command): readonly string[] {
+  return EXAMPLES.get(command) ?? [];
+}
+
+const EXAMPLES = new WeakMap<Command, readonly string[]>();
 
 /** The settings of nixferry.toml and the mirror's folder: flag, then NIXFERRY_MIRROR, then nixferry.toml, then the usual place. */
 export async function readCommonOptions(

@@ -139,7 +139,9 @@ export async function packAndReport(
     ].join('\n'),
   );
   if (leftOut.length > 0)
-    output.warn(`not complete: of the roots, not packed: ${leftOut.map(({ name }) => name).join(', ')}`);
+    output.warn(
+      `not complete: of the roots, not packed: ${leftOut.map(({ name }) => name).join(', ')}\nnext:  nixferry check ${quoteForShell(leftOut[0]?.name ?? '')} says what it lacks; collect it again, then pack`,
+    );
   const exitCode = leftOut.length > 0 ? EXIT.partial : EXIT.complete;
   finish(exitCode);
   output.verdict(exitCode, {

@@ -4,7 +4,9 @@ import { NixFormatError } from '../nix/index.ts';
 /** The error as one that a user can act on; undefined when it is a bug. */
 export function toNixferryError(error: unknown): NixferryError | undefined {
   if (error instanceof NixferryError) return error;
-  if (error instanceof NixFormatError) return new NixferryError('usage', error.message, { cause: error });
+  if (error instanceof NixFormatError) {
+    return new NixferryError('usage', error.message, { hint: 'see that it was copied whole', cause: error });
+  }
   const explained = explainWriteError(error, pathOf(error) ?? 'the mirror or the medium');
   if (explained instanceof NixferryError) return explained;
   return explainAccessError(error);

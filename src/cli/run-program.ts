@@ -8,6 +8,7 @@ import { toNixferryError } from './report-error.ts';
 import type { CommandRun } from './run.ts';
 import { handleSignals } from './signals.ts';
 import { withTypedCommands } from './typed-commands.ts';
+import { usageHint } from './usage-hint.ts';
 import { readVersion } from './version.ts';
 
 // Whoever reads our output may stop reading (`nixferry status | head`); the work goes on to its end all the same.
@@ -31,9 +32,10 @@ export async function runProgram(args: readonly string[], name = 'nixferry'): Pr
     typed: (text) => withTypedCommands(text, name, asked),
   });
   const signals = handleSignals(process, output);
+  let program: Command | undefined;
   try {
     const state = { exitCode: EXIT.complete as number };
-    const program = await createProgram(args, {
+    program = await createProgram(args, {
       output,
       signal: signals.signal,
       finish: (exitCode) => {
@@ -43,6 +45,7 @@ export async function runProgram(args: readonly string[], name = 'nixferry'): Pr
     await program.parseAsync(joinArgumentPairs(args), { from: 'user' });
     return state.exitCode;
   } catch (error) {
+    if (error instanceof CommanderError) return endWithUsage(error, output, program, args);
     return endWithError(error, output, signals.signal, args);
   } finally {
     output.finish();
@@ -58,8 +61,8 @@ async function createProgram(args: readonly string[], run: CommandRun): Promise<
     .helpOption('-h, --help', 'print help')
     .exitOverride()
     .configureHelp({ sortSubcommands: false })
-    .showHelpAfterError('(nixferry --help lists the commands, nixferry COMMAND --help what one of them takes)');
-  program.configureOutput({ outputError: (text, write) => write(text) });
+    // Said as all other errors are.
+    .configureOutput({ outputError: () => {} });
   const asked = askedCommand(args);
   for (const [name, entry] of Object.entries(COMMANDS)) {
     const command = program.command(name).description(entry.summary).exitOverride();
@@ -81,11 +84,24 @@ async function defineCommand(command: Command, name: CommandName, run: CommandRu
   define(command, run);
 }
 
-function endWithError(error: unknown, output: Output, signal: AbortSignal, args: readonly string[]): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode !== 0) output.verdict(EXIT.usage, { code: 'usage', message: error.message });
-    return error.exitCode === 0 ? EXIT.complete : EXIT.usage;
+/** The help that was asked for is no error; the help that is shown for want of a command says all by itself. */
+function endWithUsage(
+  error: CommanderError,
+  output: Output,
+  program: Command | undefined,
+  args: readonly string[],
+): number {
+  if (error.exitCode === 0) return EXIT.complete;
+  const message = error.message.replace(/^error: /, '');
+  if (error.code !== 'commander.help') {
+    const hint = program === undefined ? undefined : usageHint(error, program, args);
+    output.error(new NixferryError('usage', message, { hint }));
   }
+  output.verdict(EXIT.usage, { code: 'usage', message });
+  return EXIT.usage;
+}
+
+function endWithError(error: unknown, output: Output, signal: AbortSignal, args: readonly string[]): number {
   const known = signal.aborted ? interrupted(args) : toNixferryError(error);
   if (known === undefined || args.includes('--debug')) {
     process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);

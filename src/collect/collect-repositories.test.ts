@@ -100,4 +100,5 @@ test('collectRepositories names a repository that cannot be had, and leaves what
   assert.deepEqual(roots, []);
   assert.match(problems[0]?.detail ?? '', /git ended with 128\n.*does not (?:exist|appear)/);
   assert.deepEqual(problems[0]?.blocks, ['origin']);
+  assert.match(problems[0]?.next ?? '', /git ls-remote /);
 });

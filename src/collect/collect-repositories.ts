@@ -8,6 +8,8 @@ import type { ResolvedRoot, WantedRepository } from './resolve-roots.ts';
 export interface RepositoryProblem {
   readonly url: string;
   readonly detail: string;
+  /** What to do about it. */
+  readonly next?: string | undefined;
   readonly blocks: readonly string[];
 }
 
@@ -26,7 +28,7 @@ export async function collectRepositories(
   inputs: CollectRepositoriesInputs,
 ): Promise<CollectedRepositories> {
   const had = new Map<string, RootRepository>();
-  const failed = new Map<string, { readonly url: string; readonly detail: string; readonly blocks: string[] }>();
+  const failed = new Map<string, RepositoryProblem & { readonly blocks: string[] }>();
   for (const root of roots) {
     for (const wanted of root.wantedRepositories ?? []) {
       const key = keyOf(wanted);
@@ -36,7 +38,7 @@ export async function collectRepositories(
         } catch (error) {
           inputs.signal.throwIfAborted();
           if (!(error instanceof NixferryError) || !OF_ONE.has(error.code)) throw error;
-          failed.set(key, { url: wanted.url, detail: error.message, blocks: [] });
+          failed.set(key, { url: wanted.url, detail: error.message, next: error.hint, blocks: [] });
         }
       }
       failed.get(key)?.blocks.push(root.name);

@@ -17,7 +17,9 @@ export function refetchFrom(inputs: Omit<FetchInputs, 'signal' | 'onBytes'>): Re
     const found = await upstreams.find(hashPart, { signal, accept });
     if (found === undefined) {
       if (refused[0] === undefined) return undefined;
-      throw new NixferryError('not-trusted', describeUntrusted(refused[0]));
+      throw new NixferryError('not-trusted', describeUntrusted(refused[0]), {
+        hint: 'if its upstream is to be trusted, give its key: --trusted-public-key NAME:KEY',
+      });
     }
     const { info, upstream } = found;
     const { storePath, references } = info;

@@ -63,7 +63,10 @@ class OpenedValidPaths implements ValidPaths {
       } catch (error) {
         if (!isSqliteError(error)) throw error;
         if (attempt === ATTEMPTS) {
-          throw new NixferryError('damage', `${this.#file} cannot be read: ${error.message}`, { cause: error });
+          throw new NixferryError('damage', `${this.#file} cannot be read: ${error.message}`, {
+            hint: 'see whether Nix itself can read it: nix-store --verify',
+            cause: error,
+          });
         }
       }
       this[Symbol.dispose]();

@@ -42,7 +42,11 @@ export async function placeNix(options: PlaceNixOptions): Promise<PrivateNix> {
     await writeScript(privateProgram({ folder }, name), formatProgramScript(folder, name));
   }
   const version = parseNixVersion(await start(folder, ['nix', '--version'], '', signal));
-  if (version === undefined) throw new NixferryError('nix-failed', `${storePath} does not tell its version`);
+  if (version === undefined) {
+    throw new NixferryError('nix-failed', `${storePath} does not tell its version`, {
+      hint: 'name another Nix, as a store path or as an installable',
+    });
+  }
   await start(folder, ['nix-store', '--load-db'], formatRegistrations(closure.paths), signal);
   await keepFromGarbage(storeRoot, storePath);
   const nix = { storePath, version, system };

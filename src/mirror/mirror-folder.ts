@@ -48,18 +48,20 @@ export async function writeFormatIfMissing(layout: PrivateLayout): Promise<void>
   if (!(await checkMirrorFormat(layout))) await writeMirrorFormat(layout);
 }
 
+const CACHE_INFO_HINT = 'a minimal one holds the line: StoreDir: /nix/store';
+
 /** What the folder says of itself as a binary cache; undefined when it is none. Throws `damage`. */
 export async function readCacheInfo(storage: Storage, root: string): Promise<CacheInfo | undefined> {
   const bytes = await storage.read(CACHE_INFO_NAME);
   if (bytes === undefined) return undefined;
   if (bytes.length > LIMITS.cacheInfoBytes)
-    throw new NixferryError('damage', `${join(root, CACHE_INFO_NAME)} is too long`);
+    throw new NixferryError('damage', `${join(root, CACHE_INFO_NAME)} is too long`, { hint: CACHE_INFO_HINT });
   try {
     return parseCacheInfo(bytes);
   } catch (error) {
     if (!(error instanceof NixFormatError)) throw error;
     throw new NixferryError('damage', `${join(root, CACHE_INFO_NAME)} cannot be read: ${error.message}`, {
-      hint: 'a minimal one holds the line: StoreDir: /nix/store',
+      hint: CACHE_INFO_HINT,
       cause: error,
     });
   }

@@ -187,7 +187,9 @@ async function runInside(
   try {
     const [code] = await Promise.all([untilClosed(child), once(lines, 'close')]);
     signal.throwIfAborted();
-    if (outputBytes > LIMITS.nixOutputBytes) throw new NixferryError('nix-failed', 'Nix printed too much');
+    if (outputBytes > LIMITS.nixOutputBytes) {
+      throw new NixferryError('nix-failed', 'Nix printed too much', { hint: 'rehearse fewer roots at a time' });
+    }
     return { exitCode: code, stdout: Buffer.concat(output).toString('utf8') };
   } finally {
     signal.removeEventListener('abort', stop);

@@ -242,6 +242,7 @@ function checkKey(text: string): string {
     throw new NixferryError(
       'bad-key',
       `the name of the key ${JSON.stringify(text)} holds characters that need quoting`,
+      { hint: 'give the mirror a key with another name: nixferry keys rotate --name NAME' },
     );
   } catch (error) {
     if (!(error instanceof NixFormatError)) throw error;

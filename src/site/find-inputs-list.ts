@@ -82,7 +82,9 @@ function folderOf(place: string): string | undefined {
 function addressOf(place: string): string {
   const url = URL.parse(place);
   if (url === null || !['http:', 'https:'].includes(url.protocol)) {
-    throw new NixferryError('usage', `${place} is no address that can be asked`);
+    throw new NixferryError('usage', `${place} is no address that can be asked`, {
+      hint: 'write http://HOST:PORT, https://HOST, or the folder of the mirror',
+    });
   }
   url.search = '';
   url.hash = '';

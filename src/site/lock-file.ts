@@ -20,7 +20,9 @@ export async function readLock(file: string): Promise<{ readonly bytes: Buffer |
   if (bytes === undefined) return { bytes, lock: { nodes: { root: {} }, root: 'root', version: 7 } };
   const lock = lockFile.safeParse(parseJson(bytes));
   if (lock.success) return { bytes, lock: lock.data };
-  throw new NixferryError('damage', `${file} is no lock of a flake: ${lock.error.issues[0]?.message ?? 'not JSON'}`);
+  throw new NixferryError('damage', `${file} is no lock of a flake: ${lock.error.issues[0]?.message ?? 'not JSON'}`, {
+    hint: 'bring the file back as it was (git checkout flake.lock), or remove it to have it locked anew',
+  });
 }
 
 /** As Nix writes it: names in their order, two spaces, and a line feed at the end. */

@@ -1,10 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { formatCount } from '../../base/amounts.ts';
-import { ERROR_TABLE, EXIT, NixferryError } from '../../base/errors.ts';
+import { ERROR_TABLE, EXIT } from '../../base/errors.ts';
 import { type Diagnosis, diagnose } from '../../site/doctor/diagnose.ts';
 import type { Finding } from '../../site/doctor/finding.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions, wholeNumber } from '../common-options.ts';
-import { hashPartIn } from '../path-word.ts';
+import { hashPartIn, noStorePath } from '../path-word.ts';
 import type { CommandRun } from '../run.ts';
 
 interface DoctorOptions extends CommonOptions {
@@ -36,7 +36,7 @@ async function doctor(options: DoctorOptions, run: CommandRun): Promise<void> {
   const { mirrorDirectory } = await readCommonOptions(options);
   const path = options.path === undefined ? undefined : await hashPartIn(options.path);
   if (options.path !== undefined && path === undefined) {
-    throw new NixferryError('usage', `${JSON.stringify(options.path)} is no store path, nor a link to one`);
+    throw noStorePath(options.path);
   }
   const diagnosis = await diagnose({
     mirrorDirectory,

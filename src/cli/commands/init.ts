@@ -1,5 +1,9 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { EXIT } from '../../base/errors.ts';
+import { quoteForShell } from '../../base/shell-word.ts';
+import { readMirrorPublicKey } from '../../mirror/keys.ts';
+import { privateLayout } from '../../mirror/layout.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { formatPublicKey } from '../../nix/index.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
@@ -23,6 +27,8 @@ export function define(command: Command, run: CommandRun): void {
 
 async function init(options: InitOptions, { output }: CommandRun): Promise<void> {
   const { mirrorDirectory } = await readCommonOptions(options);
+  const place = { directory: mirrorDirectory };
+  const before = existsSync(privateLayout(mirrorDirectory).formatFile) ? await readMirrorPublicKey(place) : undefined;
   await using mirror = await openMirror(mirrorDirectory, {
     access: 'write',
     create: true,
@@ -33,7 +39,18 @@ async function init(options: InitOptions, { output }: CommandRun): Promise<void>
   });
   for (const warning of mirror.warnings) output.warn(warning);
   const publicKey = formatPublicKey(mirror.publicKey);
-  output.say(`The mirror is ${mirror.directory}; it signs with the key`);
-  output.result(publicKey, { mirror: mirror.directory, storeDir: mirror.storeDir, publicKey });
+  if (before === undefined) output.say(`The mirror is ${mirror.directory}; it signs with the key`);
+  else output.say(`The mirror ${mirror.directory} is there already, and nothing was changed. It signs with the key`);
+  output.result(publicKey, {
+    mirror: mirror.directory,
+    storeDir: mirror.storeDir,
+    publicKey,
+    created: before === undefined,
+  });
+  if (before !== undefined && options.keyName !== undefined && options.keyName !== before.name) {
+    output.warn(
+      `its key is not named ${options.keyName}\nnext:  to change it: nixferry keys rotate --name ${quoteForShell(options.keyName)}`,
+    );
+  }
   output.verdict(EXIT.complete, {});
 }

@@ -154,8 +154,23 @@ async function retireKey(name: string, options: CommonOptions, { output }: Comma
   await using mirror = await openMirror(mirrorDirectory, { access: 'write', command: 'nixferry keys' });
   if (!(await retireFormerKey(mirror, name))) {
     const former = mirror.signingKeys.slice(1).map((key) => key.name);
+    if (name === mirror.publicKey.name) {
+      throw new NixferryError(
+        'usage',
+        `${name} is the present key of the mirror: without it, nothing would be signed`,
+        {
+          hint:
+            former.length === 0
+              ? 'nixferry keys rotate makes a new key beside it; when all clients have that, type this again'
+              : `it took the place of ${former.join(', ')}; to retire it, too: nixferry keys rotate first`,
+        },
+      );
+    }
     throw new NixferryError('usage', `the mirror has no former key named ${name}`, {
-      hint: former.length === 0 ? 'nixferry keys rotate begins a rotation' : `it has ${former.join(', ')}`,
+      hint:
+        former.length === 0
+          ? 'nixferry keys list shows the keys; nixferry keys rotate begins to change the present one'
+          : `the former ones are ${former.join(', ')}`,
     });
   }
   output.say(`${name} signs nothing more; what it has signed stays readable for clients that have only that key`);

@@ -54,10 +54,13 @@ async function primeCommand(names: readonly string[], options: PrimeOptions, run
   const exitCode = missing === 0 ? EXIT.complete : EXIT.partial;
   if (primed.length === 0) output.say(`no root of ${found.where} was evaluated, so there is nothing to fetch`);
   else if (missing === 0) output.say(`complete: Nix can evaluate here now; the links in ${linksFolder} keep it so`);
-  else output.warn(`not complete: ${formatCount(missing, 'path')} missing`);
+  else output.warn(`not complete: ${formatCount(missing, 'path')} missing\nnext:  ${NEXT}`);
   run.finish(exitCode);
   output.verdict(exitCode, { from: found.where, gcRoots: linksFolder, missing });
 }
+
+const NEXT =
+  'nixferry check ROOT on the mirror says what it lacks of what evaluating reads; have that sent, then type the same command again';
 
 function tellRoot({ output }: CommandRun, root: PrimedRoot): void {
   const { name, pathCount, missing } = root;

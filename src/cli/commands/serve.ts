@@ -103,7 +103,11 @@ async function serve(options: ServeOptions, { output, signal }: CommandRun): Pro
   signal.addEventListener('abort', () => void tell('STOPPING=1'), { once: true });
   await tell('READY=1', `STATUS=serving ${mirrorDirectory} on ${where}`);
   await server.closed;
-  if (!signal.aborted) throw new NixferryError('address-in-use', `the server on ${where} has stopped by itself`);
+  if (!signal.aborted) {
+    throw new NixferryError('address-in-use', `the server on ${where} has stopped by itself`, {
+      hint: 'its log above says why; start it again',
+    });
+  }
   output.verdict(EXIT.complete, {});
 }
 

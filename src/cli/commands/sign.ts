@@ -4,7 +4,7 @@ import { openMirror } from '../../mirror/mirror.ts';
 import { signPaths } from '../../mirror/sign-paths.ts';
 import type { HashPart } from '../../nix/index.ts';
 import { addCommonOptions, type CommonOptions, readCommonOptions } from '../common-options.ts';
-import { hashPartIn } from '../path-word.ts';
+import { hashPartIn, noStorePath } from '../path-word.ts';
 import type { CommandRun } from '../run.ts';
 import { reportSigned, signAll } from '../signing.ts';
 
@@ -44,5 +44,5 @@ async function sign(paths: readonly string[], options: SignOptions, run: Command
 async function readPath(text: string): Promise<HashPart> {
   const hashPart = await hashPartIn(text);
   if (hashPart !== undefined) return hashPart;
-  throw new NixferryError('usage', `${JSON.stringify(text)} is no store path, nor a link to one`);
+  throw noStorePath(text);
 }

@@ -65,7 +65,9 @@ async function openNix(
     const nix = await openShippedNix({ directories, trusted, system, mirror, signal });
     if (storeDirOf(nix.storePath) === DEFAULT_STORE_DIR) return nix;
     await nix[Symbol.asyncDispose]();
-    throw new NixferryError('store-dir-mismatch', `${nix.storePath} is not in ${DEFAULT_STORE_DIR}`);
+    throw new NixferryError('store-dir-mismatch', `${nix.storePath} is not in ${DEFAULT_STORE_DIR}`, {
+      hint: `ask for a shipment that was packed --with-nix of a mirror for ${DEFAULT_STORE_DIR}`,
+    });
   } catch (error) {
     if (!(error instanceof NixferryError) || error.code !== 'not-trusted' || trusted.length > 0) throw error;
     throw new NixferryError('not-trusted', error.message, {
