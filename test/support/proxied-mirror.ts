@@ -1,7 +1,9 @@
 // A caching proxy in front of an upstream that fails on demand: paths that no Nix has built, signed by a key that the proxy trusts.
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import assert from 'node:assert/strict';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pino from 'pino';
 import { openMirror } from '../../src/mirror/mirror.ts';
 import {
@@ -10,6 +12,7 @@ import {
   generateSecretKey,
   hashPartOf,
   type NarInfo,
+  parseNarInfo,
   publicKeyOf,
   type SecretKey,
   signNarInfo,
@@ -103,4 +106,38 @@ export async function openProxiedMirror(options: ProxiedMirrorOptions = {}): Pro
       await temp[Symbol.asyncDispose]();
     },
   };
+}
+
+export async function narInfoOf(proxied: ProxiedMirror, { info }: FakePath) {
+  const response = await proxied.ask(`/${hashPartOf(info.storePath)}.narinfo`);
+  assert.equal(response.status, 200);
+  return parseNarInfo(await response.text(), '/nix/store');
+}
+
+/** The body, or 'broken' when the connection ended before all of it had come. */
+export async function bodyOf(response: Response): Promise<Buffer | 'broken'> {
+  try {
+    return Buffer.from(await response.arrayBuffer());
+  } catch {
+    return 'broken';
+  }
+}
+
+export async function fetchNar(proxied: ProxiedMirror, fake: FakePath, init?: RequestInit) {
+  const { url } = await narInfoOf(proxied, fake);
+  const response = await proxied.ask(`/${url}`, init);
+  return { response, body: await bodyOf(response) };
+}
+
+/** Waits until the mirror itself has the path. */
+export async function published(proxied: ProxiedMirror, fake: FakePath): Promise<void> {
+  const name = `${hashPartOf(fake.info.storePath)}.narinfo`;
+  for (let tries = 0; !(await readdir(proxied.mirrorDirectory)).includes(name); tries++) {
+    assert.ok(tries < 300, `${name} was never published`);
+    await sleep(50);
+  }
+}
+
+export function withWrongSignatures(info: NarInfo): NarInfo {
+  return { ...info, signatures: ['upstream-1:AAAA', 'other-1:BBBB'] };
 }
