@@ -172,6 +172,7 @@ export const LIMITS = {
   doctorProbeMs: 5000,
   doctorProbesAtOnce: 8,
   serverStatusBytes: 4 * 1024 * 1024,
+  serverReadinessBytes: 256 * 1024,
   serverStatusRoots: 1000,
   sampledStorePaths: 48,
   narInfoCacheRows: 200_000,

@@ -2,13 +2,16 @@ import { stat } from 'node:fs/promises';
 import { formatBytes, formatCount, formatNumber } from '../../base/amounts.ts';
 import { NixferryError, systemErrorCode } from '../../base/errors.ts';
 import type { HttpClient } from '../../base/http-client.ts';
+import { LIMITS } from '../../base/limits.ts';
 import { quoteForShell } from '../../base/shell-word.ts';
 import { readFormerKeys } from '../../mirror/key-rotation.ts';
 import { privateLayout } from '../../mirror/layout.ts';
 import { openMirror } from '../../mirror/mirror.ts';
 import { readLockHolder } from '../../mirror/mirror-lock.ts';
+import { parseServerReadiness, READINESS_ADDRESS } from '../../mirror/server-readiness.ts';
 import { type MirrorStatus, mirrorStatus } from '../../mirror/status.ts';
 import { bounded } from './bounded.ts';
+import { checkUpstreams } from './check-upstreams.ts';
 import { type Finding, fine, inShell, problem, warning } from './finding.ts';
 
 export interface MirrorOptions {
@@ -42,7 +45,7 @@ export async function checkMirror(options: MirrorOptions): Promise<Finding[]> {
   }
   const holder = readLockHolder(privateLayout(options.directory));
   if (holder !== undefined) findings.push(fine('lock', `the mirror is being written by ${holder}`));
-  findings.push(await checkServing(options));
+  findings.push(...(await checkServing(options)));
   return findings;
 }
 
@@ -131,17 +134,27 @@ async function checkKeyFile(directory: string): Promise<Finding[]> {
   return findings;
 }
 
-async function checkServing({ directory, serverUrl, http, timeoutMs, signal }: MirrorOptions): Promise<Finding> {
+async function checkServing({ directory, serverUrl, http, timeoutMs, signal }: MirrorOptions): Promise<Finding[]> {
   const answer = await bounded(timeoutMs, signal, (limit) =>
-    http.getBytes(`${serverUrl}/readyz`, { maxBytes: 64 * 1024, signal: limit, accept: [503] }),
+    http.getBytes(`${serverUrl}/${READINESS_ADDRESS}`, {
+      maxBytes: LIMITS.serverReadinessBytes,
+      signal: limit,
+      accept: [503],
+    }),
   );
-  if ('value' in answer && answer.value.status === 200) return fine('serving', `the server at ${serverUrl} is ready`);
+  if ('value' in answer && answer.value.status === 200) {
+    const upstreams = parseServerReadiness(answer.value.bytes)?.upstreams;
+    return [
+      fine('serving', `the server at ${serverUrl} is ready`),
+      ...checkUpstreams({ address: serverUrl, upstreams }),
+    ];
+  }
   if ('value' in answer) {
     const remedy = inShell('see why', `curl -s ${quoteForShell(`${serverUrl}/readyz`)}`);
-    return problem('serving', `the server at ${serverUrl} runs, and says that it is not ready`, remedy);
+    return [problem('serving', `the server at ${serverUrl} runs, and says that it is not ready`, remedy)];
   }
   const why = 'late' in answer ? `no answer within ${timeoutMs / 1000} s` : 'nobody answers';
   const start = `nixferry serve --mirror ${quoteForShell(directory)} --listen :8080`;
   const cure = 'start it; or say where it listens: nixferry doctor --server-url URL';
-  return warning('serving', `the mirror is not served at ${serverUrl}: ${why}`, inShell(cure, start));
+  return [warning('serving', `the mirror is not served at ${serverUrl}: ${why}`, inShell(cure, start))];
 }

@@ -1,4 +1,5 @@
 import { formatCount } from '../../base/amounts.ts';
+import { LIMITS } from '../../base/limits.ts';
 import { parseServerReadiness, READINESS_ADDRESS, type UpstreamReport } from '../../mirror/server-readiness.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import { bounded } from './bounded.ts';
@@ -12,15 +13,17 @@ export async function askUpstreams(
   { http, timeoutMs, signal }: ProbeTools,
 ): Promise<readonly UpstreamReport[]> {
   const answer = await bounded(timeoutMs, signal, (limit) =>
-    http.getBytes(below(url, READINESS_ADDRESS), { maxBytes: READINESS_BYTES, signal: limit, accept: [503] }),
+    http.getBytes(below(url, READINESS_ADDRESS), {
+      maxBytes: LIMITS.serverReadinessBytes,
+      signal: limit,
+      accept: [503],
+    }),
   );
   return ('value' in answer ? parseServerReadiness(answer.value.bytes)?.upstreams : undefined) ?? [];
 }
 
-const READINESS_BYTES = 256 * 1024;
-
 /** Whether a caching proxy among the caches gets what it is asked for. */
-export function checkUpstreams({ address, upstreams = [] }: CacheProbe): Finding[] {
+export function checkUpstreams({ address, upstreams = [] }: Pick<CacheProbe, 'address' | 'upstreams'>): Finding[] {
   return upstreams.map((upstream) => {
     const { url, state, reason = 'it has not answered yet', refused } = upstream;
     if (state === 'unusable') {

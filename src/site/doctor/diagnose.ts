@@ -74,7 +74,9 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
     const { mirrorDirectory: directory, serverUrl, signal } = options;
     findings.push(...(await checkMirror({ directory, serverUrl, http, timeoutMs, signal })));
   }
-  return { isServer, nixVersion, findings: findings.toSorted((a, b) => ORDER[a.level] - ORDER[b.level]) };
+  // A server that is a client of itself is looked at twice.
+  const distinct = [...new Map(findings.map((finding) => [`${finding.id} ${finding.text}`, finding])).values()];
+  return { isServer, nixVersion, findings: distinct.toSorted((a, b) => ORDER[a.level] - ORDER[b.level]) };
 }
 
 const ORDER = { problem: 0, warning: 1, note: 2, fine: 3 } as const;

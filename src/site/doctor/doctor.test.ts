@@ -331,6 +331,9 @@ test('checkMirror looks at key, rotation, damage and serving', async () => {
   const good = await look(cache.url);
   assert.deepEqual(wrong(good), []);
   assert.ok(good.some(({ id }) => id === 'key-rotation') && !good.some(({ id }) => id === 'lock'));
+  const upstreams = [{ url: 'http://up', state: 'unusable', reason: 'no binary cache' }];
+  await using proxy = await serveAnswers({ '/readyz': JSON.stringify({ ready: true, upstreams }) });
+  assert.deepEqual(wrong(await look(proxy.url)), ['problem upstream-unusable']);
   await chmod(join(directory, '.nixferry/keys/secret'), 0o644);
   await mkdir(join(directory, '.nixferry/damaged'), { recursive: true });
   await writeFile(join(directory, '.nixferry/damaged', `${'a'.repeat(32)}.narinfo`), '');
