@@ -1,5 +1,5 @@
-import { formatBytes } from '../../base/amounts.ts';
 import type { FastifyInstance } from 'fastify';
+import { formatBytes } from '../../base/amounts.ts';
 import { freeBytes } from '../../base/files.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { runHealthChecks } from '../health-checks.ts';
