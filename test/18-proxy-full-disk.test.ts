@@ -64,7 +64,10 @@ suite('a caching proxy on a full disk', () => {
     await proxy.server.waitForOutput(/free some room.*the disk is full: what is fetched is passed on and not kept/);
     const { status, disk: told } = await proxy.readyz();
     assert.deepEqual([status, told?.state], [200, 'full']);
-    assert.match(`${told?.reason} ${told?.next}`, /\d+ bytes are free on the file system of .*mirror.* free some room/);
+    assert.match(
+      `${told?.reason} ${told?.next}`,
+      /[\d.]+ [kM]?B are free on the file system of .*mirror.* free some room/,
+    );
     // Not even what is not kept is passed on unchecked.
     upstream.misbehave({ path: /^\/nar\//, times: 1, fault: { kind: 'corrupt', atByte: 1_000_000 } });
     assert.ok(!Buffer.isBuffer(await proxy.fetch(pathOf('three'))));
