@@ -135,9 +135,13 @@ export class Downloads {
     if (!(await this.canKeep(offer.info))) return this.#pass(transfer);
     try {
       const { taken, nar } = await this.#takeIn(transfer, this.#options.partialFolder);
-      const { narFile } = await this.#options.held.add(taken, nar.file);
+      const held = this.#options.held.take(taken, nar.file);
+      const verified = { say: 'verified', file: held.narFile, sizeBytes: nar.fileSizeBytes } as const;
+      // Nobody waits for what only the next start needs.
+      download.end(verified);
+      await this.#options.held.keep(held).catch((error: unknown) => this.#explain(offer, error));
       this.#options.onHeld(taken);
-      return { say: 'verified', file: narFile, sizeBytes: nar.fileSizeBytes } as const;
+      return verified;
     } catch (error) {
       if (!(error instanceof NixferryError) || error.code !== 'no-space') throw error;
       // A part that cannot become a whole only takes the room that is lacking.

@@ -6,7 +6,7 @@ import { makeTempDir, type TempDir } from '../../test/support/temp-dir.ts';
 import { narName } from '../mirror/layout.ts';
 import { hashDigest } from '../nix/hash.ts';
 import { hashPartOf } from '../nix/store-path.ts';
-import { HeldPaths } from './held-paths.ts';
+import { type HeldPath, HeldPaths } from './held-paths.ts';
 
 const never = new AbortController().signal;
 
@@ -15,6 +15,12 @@ async function bring(temp: TempDir, { info, file }: FakePath) {
   await writeFile(brought, file);
   assert.ok(info.fileHash !== undefined);
   return { info: { ...info, url: narName(hashDigest(info.fileHash), 'xz') }, brought };
+}
+
+async function hold(held: HeldPaths, { info, brought }: Awaited<ReturnType<typeof bring>>): Promise<HeldPath> {
+  const path = held.take(info, brought);
+  await held.keep(path);
+  return path;
 }
 
 async function openHeld(temp: TempDir): Promise<HeldPaths> {
@@ -27,8 +33,8 @@ test('HeldPaths finds what it held after a restart, and drops what has been dama
   await using temp = await makeTempDir('held');
   const held = await openHeld(temp);
   const [good, bad] = [await bring(temp, await makeFakePath('good')), await bring(temp, await makeFakePath('bad'))];
-  await held.add(good.info, good.brought);
-  const { narFile } = await held.add(bad.info, bad.brought);
+  await hold(held, good);
+  const { narFile } = await hold(held, bad);
   await writeFile(narFile, 'changed');
   await writeFile(temp.join('held/nobodys.nar'), 'x');
   const again = await openHeld(temp);
@@ -48,8 +54,8 @@ test('HeldPaths keeps a NAR as long as one of the paths that have it is held', a
   const fake = await makeFakePath('one', { contents: 'the same' });
   const twin = await makeFakePath('two', { contents: 'the same' });
   const [first, second] = [await bring(temp, fake), await bring(temp, twin)];
-  await held.add(first.info, first.brought);
-  await held.add(second.info, second.brought);
+  await hold(held, first);
+  await hold(held, second);
   await held.remove(first.info);
   assert.ok(held.file(second.info.url) !== undefined);
   await held.remove(second.info);

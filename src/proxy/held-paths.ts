@@ -1,4 +1,5 @@
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { renameSync } from 'node:fs';
+import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -63,17 +64,19 @@ export class HeldPaths {
     return this.#files.get(narName);
   }
 
-  /** Takes a file over that has just been verified. The oldest give way where there are too many. */
-  async add(info: NarInfo, verifiedFile: string): Promise<HeldPath> {
+  /** Takes a file over that has just been verified: at once, since clients wait. The oldest give way where there are too many. */
+  take(info: NarInfo, verifiedFile: string): HeldPath {
     const held = { info, narFile: join(this.#folder, basename(info.url)) };
-    // Ahead of the file, which on a full disk stays where it is; a narinfo without its NAR is dropped at the next start.
-    // Clients wait, and after a power cut everything held is hashed again: nothing has to be durable.
-    await writeFileAtomic(this.#narInfoFile(info), formatNarInfo(info), { durable: false });
-    await rename(verifiedFile, held.narFile);
+    renameSync(verifiedFile, held.narFile);
     this.#remember(held);
+    return held;
+  }
+
+  /** Makes what was taken outlive this process. Durable it need not be: at the next start everything held is hashed again. Throws `no-space`. */
+  async keep({ info }: HeldPath): Promise<void> {
+    await writeFileAtomic(this.#narInfoFile(info), formatNarInfo(info), { durable: false });
     const [oldest] = this.#held.size > LIMITS.proxyHeldPaths ? this.#held.values() : [];
     if (oldest !== undefined) await this.remove(oldest.info);
-    return held;
   }
 
   /** Forgets a path that was published or that nobody can use; its NAR, too, unless another path has the same. */
