@@ -135,7 +135,7 @@ async function serveAndInstall(gap: AirGap, root: string, siteKey: string, attem
   narrator.command(serve, true);
   const [program = 'sh', ...args] = serve;
   await using server = gap.start(program, args, { cwd: repositoryRoot });
-  await server.waitForOutput(new RegExp(LISTEN.replaceAll('.', '\\.')));
+  await server.waitForOutput(new RegExp(`http://${LISTEN.replaceAll('.', '\\.')}`));
   const settings = { substituters: `http://${LISTEN}`, 'trusted-public-keys': siteKey, 'require-sigs': 'true' };
   const options = Object.entries(settings).flatMap(([name, value]) => ['--option', name, value]);
   await tell(gap, ['nix-store', '--realise', root, ...options]);

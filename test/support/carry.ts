@@ -99,7 +99,7 @@ export async function openSite(medium: Medium, command = nixferryCommand): Promi
     });
     const publicKey = publicKeyLine(await gap.run(command, ['keys', 'show', '--mirror', mirror]));
     const server = gap.start(command, ['serve', '--listen', LISTEN, '--mirror', mirror]);
-    await server.waitForOutput(new RegExp(LISTEN.replaceAll('.', '\\.')));
+    await server.waitForOutput(new RegExp(`http://${LISTEN.replaceAll('.', '\\.')}`));
     const url = `http://${LISTEN}`;
     return { gap, inserted, mirror, url, publicKey, server, [Symbol.asyncDispose]: gap[Symbol.asyncDispose] };
   } catch (error) {
