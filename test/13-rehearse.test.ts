@@ -331,7 +331,7 @@ suite('a configuration that is rehearsed before it is packed', { timeout: 600_00
     await mkdir(small);
     await crossing.connected.run('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', small]);
     const full = await nixferry(['rehearse', '--mirror', mirror, '--work-dir', small], { exitCode: EXIT.noSpace });
-    assert.match(full.stderr, /needs \S+ MB in .*small; [\d.]+ MB are free/);
+    assert.match(full.stderr, /needs \S+ [MG]B in .*small; [\d.]+ MB are free/);
     await crossing.connected.run('umount', [small]);
     const unknown = await rehearse(['web99', '--mirror', mirror], { exitCode: EXIT.usage });
     assert.match(unknown.stderr, /no root 'web99'/);
