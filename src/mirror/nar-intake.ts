@@ -29,7 +29,6 @@ import {
 import { type OpenNar, readNarSource } from './nar-source.ts';
 import { PartialFile } from './partial-file.ts';
 import { isDamage, receiveHeld } from './receive-held.ts';
-import { syncFile } from './sync-files.ts';
 
 export interface NarIntake {
   readonly mirror: MirrorPlace;
@@ -160,9 +159,7 @@ async function takeInBatch(intake: NarIntake, file: string, start: number): Prom
   const hashed = digests.finish();
   const mismatch = findFileMismatch(hashed, expected);
   if (mismatch !== undefined) throw new NixferryError('damage', mismatch);
-  // While the processor decodes, the disk may as well write; else publishing would wait for the writing of everything at its end.
-  const [narHashed] = await Promise.all([hashBatchedNar(file, hashed, expected, signal), syncFile(file)]);
-  return checked(narHashed, expected);
+  return checked(await hashBatchedNar(file, hashed, expected, signal), expected);
 }
 
 async function takeInMemory(intake: NarIntake, file: string, start: number): Promise<HashedNar> {

@@ -38,8 +38,7 @@ async function syncEach(files: readonly string[]): Promise<void> {
   await mapConcurrent(files, LIMITS.fileSyncsInFlight, syncFile);
 }
 
-/** Waits until the contents of the file are on the disk. Throws `no-space`, and what the disk says. */
-export async function syncFile(file: string): Promise<void> {
+async function syncFile(file: string): Promise<void> {
   const handle = await open(file, 'r');
   try {
     await handle.sync();
