@@ -42,7 +42,7 @@ export function doctorSuite({ whose, chroot }: DoctorSuiteOptions): void {
     let mirror: string;
 
     const openClient = async (): Promise<NixEnvironment> =>
-      createNixEnvironment({ network: gap.namespace, chroot: await chroot(), shared: [repositoryRoot] });
+      createNixEnvironment({ network: gap.namespace, chroot: await chroot(), shared: [repositoryRoot, gap.directory] });
     /** As the page of the server says it. */
     const configureAsServed = async (client: NixEnvironment): Promise<void> => {
       const served = (await gap.run('curl', ['-sf', `${url}/nix.conf`])).stdout;
