@@ -139,7 +139,7 @@ export class Downloads {
       const verified = { say: 'verified', file: held.narFile, sizeBytes: nar.fileSizeBytes } as const;
       // Nobody waits for what only the next start needs.
       download.end(verified);
-      await this.#options.held.keep(held).catch((error: unknown) => this.#explain(offer, error));
+      await this.#options.held.keep(held).catch((error: unknown) => this.#explainUnkept(offer, error));
       this.#options.onHeld(taken);
       return verified;
     } catch (error) {
@@ -203,6 +203,13 @@ export class Downloads {
 
   #place({ info }: RememberedOffer, partialFolder = this.#options.partialFolder) {
     return { mirror: { directory: this.#options.mirrorDirectory }, partialFolder, expected: info };
+  }
+
+  /** Clients have it all the same. */
+  #explainUnkept({ info }: RememberedOffer, error: unknown): void {
+    if (!(error instanceof NixferryError)) throw error;
+    const fields = { path: info.storePath, reason: error.message, next: ROOM_HINT };
+    this.#options.log.error('unkept', fields, 'what was fetched is here only until it is published or the server ends');
   }
 
   #explain(offer: RememberedOffer, error: unknown) {

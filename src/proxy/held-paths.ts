@@ -1,6 +1,7 @@
 import { renameSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { explainWriteError } from '../base/errors.ts';
 import { readFileIfExists, writeFileAtomic } from '../base/files.ts';
 import { LIMITS } from '../base/limits.ts';
 import { hashNarFile } from '../mirror/hash-nar-file.ts';
@@ -64,15 +65,22 @@ export class HeldPaths {
     return this.#files.get(narName);
   }
 
-  /** Takes a file over that has just been verified: at once, since clients wait. The oldest give way where there are too many. */
+  /** Takes a file over that has just been verified: at once, since clients wait. Throws `no-space`. */
   take(info: NarInfo, verifiedFile: string): HeldPath {
     const held = { info, narFile: join(this.#folder, basename(info.url)) };
-    renameSync(verifiedFile, held.narFile);
+    try {
+      renameSync(verifiedFile, held.narFile);
+    } catch (error) {
+      throw explainWriteError(error, held.narFile);
+    }
     this.#remember(held);
     return held;
   }
 
-  /** Makes what was taken outlive this process. Durable it need not be: at the next start everything held is hashed again. Throws `no-space`. */
+  /**
+   * Makes what was taken outlive this process. Durable it need not be: at the next start everything held is hashed again. The
+   * oldest give way where there are too many. Throws `no-space`.
+   */
   async keep({ info }: HeldPath): Promise<void> {
     await writeFileAtomic(this.#narInfoFile(info), formatNarInfo(info), { durable: false });
     const [oldest] = this.#held.size > LIMITS.proxyHeldPaths ? this.#held.values() : [];

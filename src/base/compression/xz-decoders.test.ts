@@ -67,8 +67,16 @@ const BAD: Readonly<Record<string, { file: Buffer; outputBytes: number }>> = {
     file: Buffer.concat([FILE, storeAsXz(randomBytes(32 * 1024))]),
     outputBytes: GOOD.length,
   },
+  'is cut off where our stream completes it': completedByOurs(),
   'goes on with something else': { file: Buffer.concat([FILE, randomBytes(400)]), outputBytes: GOOD.length },
 };
+
+/** The beginning of a stream, in which the head of whatever .xz stream comes next is the end of what it should decode to. */
+function completedByOurs(): { file: Buffer; outputBytes: number } {
+  // The heads of stream and block have 24 bytes, that of the data 3: left out are the last 24 of the data, and the end.
+  const outputBytes = 40_025;
+  return { file: storeAsXz(randomBytes(outputBytes)).subarray(0, 3 + outputBytes), outputBytes };
+}
 
 function flipped(file: Buffer, at: number): Buffer {
   const copy = Buffer.from(file);

@@ -11,8 +11,8 @@ import { storeAsXz } from './xz-stored.ts';
  * Hashes what .xz files decode to, each while it comes, by `xz` programs that stay when a file ends and take the next one: starting a program for
  * each file costs as much as decoding a small one, and more the larger the process is that starts it.
  *
- * Between two files such a program gets a stream of our own with bytes that nobody else knows. When they come out, all of the file before has come out
- * and was found good. It can only say yes: whatever else comes is for who decodes the file alone, to say what is wrong with it.
+ * Between two files such a program gets two streams of our own with bytes that nobody else knows. When those of the second come out, all of the file
+ * before has come out and was found good. It can only say yes: whatever else comes is for who decodes the file alone, to say what is wrong with it.
  */
 export class XzDecoders {
   readonly #idle: RunningXz[] = [];
@@ -61,7 +61,7 @@ export class XzDecoding {
   readonly #options: DecodingOptions;
   readonly #hash = createHash('sha256');
   readonly #verdict = Promise.withResolvers<Buffer | undefined>();
-  /** What has come after the file: the beginning of our own stream, if all is well. */
+  /** What has come after the file: the beginning of our own streams, if all is well. */
   #after = Buffer.alloc(0);
   #leftBytes: number;
   #sentBytes = 0;
@@ -141,9 +141,15 @@ type Pipe<Stream> = Stream & Pick<ChildProcess, 'ref' | 'unref'>;
 /** A program that decodes whatever it is sent. It reads and writes in blocks, so that what it is sent is filled up to whole ones. */
 class RunningXz {
   readonly file: string;
-  /** What our own stream decodes to: new for each program, so that no file can hold it. */
+  /**
+   * What our own streams decode to: new for each program, so that no file can hold it. They are two: a file that is cut off where the first would
+   * complete it could pass for whole until that one ends, and never comes to the second.
+   */
   readonly mark: Buffer = randomBytes(LIMITS.xzMarkBytes);
-  readonly #markStream: Buffer = storeAsXz(this.mark);
+  readonly #markStreams: Buffer = Buffer.concat([
+    storeAsXz(this.mark.subarray(0, LIMITS.xzFirstMarkBytes)),
+    storeAsXz(this.mark.subarray(LIMITS.xzFirstMarkBytes)),
+  ]);
   readonly #child: ChildProcess;
   readonly #stdin: Pipe<Writable>;
   readonly #stdout: Pipe<Readable>;
@@ -196,9 +202,9 @@ class RunningXz {
   }
 
   async sendMark(): Promise<void> {
-    const filledBytes = this.#sentBytes + this.#markStream.length;
+    const filledBytes = this.#sentBytes + this.#markStreams.length;
     const padding = (LIMITS.xzBlockBytes - (filledBytes % LIMITS.xzBlockBytes)) % LIMITS.xzBlockBytes;
-    await this.send(Buffer.concat([this.#markStream, Buffer.alloc(padding)]));
+    await this.send(Buffer.concat([this.#markStreams, Buffer.alloc(padding)]));
   }
 
   /** Ends it after a while, unless it is needed again. */
