@@ -1,19 +1,11 @@
 import { z } from 'zod';
+import type { UpstreamState } from './upstream-state.ts';
 
 /** What a server says at `/readyz`, as far as others read it. It is not signed: nothing may be trusted for it. */
 export interface ServerReadiness {
   readonly ready: boolean;
   /** Those of a caching proxy; empty for others, and while nobody knows. */
-  readonly upstreams: readonly UpstreamReport[];
-}
-
-/** How an upstream of a caching proxy is. */
-export interface UpstreamReport {
-  readonly url: string;
-  readonly state: 'up' | 'down' | 'unusable' | 'not known yet';
-  readonly reason?: string | undefined;
-  readonly next?: string | undefined;
-  readonly refused?: { readonly answers: number; readonly lastReason: string; readonly lastPath: string } | undefined;
+  readonly upstreams: readonly UpstreamState[];
 }
 
 /** Below the address of a mirror. */

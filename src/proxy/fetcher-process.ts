@@ -6,13 +6,13 @@ import type { Logger } from 'pino';
 import { childProgram } from '../base/child-program.ts';
 import { NixferryError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { UpstreamState } from '../mirror/upstream-state.ts';
 import {
   FETCHER_SETTINGS_VARIABLE,
   type FetcherReport,
   type FetcherSettings,
   isFetcherReport,
   type ProxyOptions,
-  type UpstreamState,
 } from './protocol.ts';
 
 /** The process that deals with upstreams, started again whenever it dies. */

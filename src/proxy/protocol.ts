@@ -4,6 +4,7 @@
 // another machine. This file is what the two sides say to each other: one JSON object a line, each with the number of the question.
 
 import type { ErrorCode } from '../base/errors.ts';
+import type { UpstreamState } from '../mirror/upstream-state.ts';
 
 export type Question =
   | { readonly ask: 'narinfo'; readonly hashPart: string }
@@ -52,19 +53,6 @@ export interface FetchedAmount {
   readonly paths: number;
   /** Of the NAR files. */
   readonly fileBytes: number;
-}
-
-export interface UpstreamState {
-  /** Without credentials. */
-  readonly url: string;
-  /** `unusable`: what is there is not the cache that it was given as; somebody has to correct something. */
-  readonly state: 'up' | 'down' | 'unusable' | 'not known yet';
-  /** Why it is not up. */
-  readonly reason?: string | undefined;
-  /** What to do about that. */
-  readonly next?: string | undefined;
-  /** Narinfos of it that were not passed on since the start, and what was wrong with the last one; its path. */
-  readonly refused?: { readonly answers: number; readonly lastReason: string; readonly lastPath: string } | undefined;
 }
 
 export type Numbered<Message> = Message & { readonly id: number };

@@ -3,8 +3,8 @@ import { NixferryError } from '../base/errors.ts';
 import { showUrl } from '../base/http/shown-url.ts';
 import { type HttpClient, HttpError, isHostDown } from '../base/http-client.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { UpstreamState } from '../mirror/upstream-state.ts';
 import { openUpstream, type Upstream } from '../upstream/upstream.ts';
-import type { UpstreamState } from './protocol.ts';
 import { explainTrouble, type UpstreamTrouble } from './upstream-trouble.ts';
 
 export interface UpstreamLineOptions {

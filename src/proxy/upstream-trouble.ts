@@ -1,6 +1,6 @@
 import { NixferryError } from '../base/errors.ts';
 import { HttpError } from '../base/http-client.ts';
-import type { UpstreamState } from './protocol.ts';
+import type { UpstreamState } from '../mirror/upstream-state.ts';
 
 /** What keeps an upstream from being asked. */
 export type UpstreamTrouble = Pick<UpstreamState, 'reason' | 'next'> & { readonly state: 'down' | 'unusable' };

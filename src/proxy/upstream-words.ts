@@ -1,4 +1,4 @@
-import type { UpstreamState } from './protocol.ts';
+import type { UpstreamState } from '../mirror/upstream-state.ts';
 
 /** One upstream, how it is, and what to do about that: in one line. */
 export function describeUpstream({ url, state, reason, next, refused }: UpstreamState): string {

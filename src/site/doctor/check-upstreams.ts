@@ -1,6 +1,7 @@
 import { formatCount } from '../../base/amounts.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { parseServerReadiness, READINESS_ADDRESS, type UpstreamReport } from '../../mirror/server-readiness.ts';
+import { parseServerReadiness, READINESS_ADDRESS } from '../../mirror/server-readiness.ts';
+import type { UpstreamState } from '../../mirror/upstream-state.ts';
 import type { HashPart } from '../../nix/store-path.ts';
 import { bounded } from './bounded.ts';
 import { below } from './cache-url.ts';
@@ -11,7 +12,7 @@ import type { CacheProbe, ProbeTools } from './probe-cache.ts';
 export async function askUpstreams(
   url: URL,
   { http, timeoutMs, signal }: ProbeTools,
-): Promise<readonly UpstreamReport[]> {
+): Promise<readonly UpstreamState[]> {
   const answer = await bounded(timeoutMs, signal, (limit) =>
     http.getBytes(below(url, READINESS_ADDRESS), {
       maxBytes: LIMITS.serverReadinessBytes,
@@ -43,7 +44,7 @@ export function checkUpstreams({ address, upstreams = [] }: Pick<CacheProbe, 'ad
 }
 
 /** Why a cache does not have a path, as far as it can be told. `upstreams`: as they are after it was asked. */
-export function explainMissing(address: string, wanted: HashPart, upstreams: readonly UpstreamReport[]): Finding {
+export function explainMissing(address: string, wanted: HashPart, upstreams: readonly UpstreamState[]): Finding {
   const refusing = upstreams.find(({ refused }) => refused?.lastPath.includes(wanted) === true);
   if (refusing?.refused !== undefined) {
     const text = `${address} does not pass ${wanted} on: ${refusing.url} has it, but ${refusing.refused.lastReason}`;
@@ -63,7 +64,7 @@ export function explainMissing(address: string, wanted: HashPart, upstreams: rea
   });
 }
 
-function onServer({ state, next }: UpstreamReport): string {
+function onServer({ state, next }: UpstreamState): string {
   const first = next ?? 'see that its line is up';
   return `on the server: ${first}${state === 'unusable' ? '' : ' (it needs no restart)'}`;
 }

@@ -10,7 +10,7 @@ import { makeTempDir } from '../../../test/support/temp-dir.ts';
 import { createHttpClient } from '../../base/http-client.ts';
 import { rotateMirrorKey } from '../../mirror/key-rotation.ts';
 import { openMirror } from '../../mirror/mirror.ts';
-import type { UpstreamReport } from '../../mirror/server-readiness.ts';
+import type { UpstreamState } from '../../mirror/upstream-state.ts';
 import { hashBytes } from '../../nix/hash.ts';
 import { formatNarInfo, type NarInfo } from '../../nix/narinfo.ts';
 import { formatPublicKey, generateSecretKey, publicKeyOf, signNarInfo } from '../../nix/signature.ts';
@@ -215,11 +215,11 @@ test('checkSignature judges a real narinfo as Nix would', async () => {
   assert.match(impostor.text, /another key, or the signature is forged/);
 });
 
-const UPSTREAM: UpstreamReport = { url: 'https://cache.lan', state: 'up' };
+const UPSTREAM: UpstreamState = { url: 'https://cache.lan', state: 'up' };
 
 test('explainMissing says which upstream is lost or not trusted, and leads to a want list only when there is no other cause', () => {
   const wanted = hashPartOf(PATH);
-  const explain = (...upstreams: UpstreamReport[]): Finding => explainMissing('http://ferry', wanted, upstreams);
+  const explain = (...upstreams: UpstreamState[]): Finding => explainMissing('http://ferry', wanted, upstreams);
   for (const missing of [
     explain(),
     explain(UPSTREAM),

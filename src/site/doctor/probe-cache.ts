@@ -5,8 +5,8 @@ import { readFileIfExists } from '../../base/files.ts';
 import { type HttpClient, HttpError } from '../../base/http-client.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { CACHE_INFO_NAME } from '../../mirror/layout.ts';
-import type { UpstreamReport } from '../../mirror/server-readiness.ts';
 import { parseServerStatus, SERVER_STATUS_ADDRESS, type ServerStatus } from '../../mirror/server-status.ts';
+import type { UpstreamState } from '../../mirror/upstream-state.ts';
 import { type CacheInfo, parseCacheInfo } from '../../nix/cache-info.ts';
 import { NixFormatError } from '../../nix/format-error.ts';
 import { bounded, lookUpName } from './bounded.ts';
@@ -23,7 +23,7 @@ export interface CacheProbe {
   /** When Nixferry serves it. */
   readonly server?: ServerStatus | undefined;
   /** The caches that such a server fetches from. */
-  readonly upstreams?: readonly UpstreamReport[] | undefined;
+  readonly upstreams?: readonly UpstreamState[] | undefined;
   /** How far its clock is ahead of ours. */
   readonly aheadMs?: number | undefined;
   readonly tookMs: number;
